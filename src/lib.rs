@@ -1,0 +1,3 @@
+//! Bonafide (crate doc to be completed).
+pub mod image;
+pub mod registry;
