@@ -1,3 +1,9 @@
-//! Bonafide (crate doc to be completed).
+//! Bonafide: Kubernetes admission by image signature (crate doc to be completed).
+pub mod admission;
+pub mod decision;
+pub mod evidence;
 pub mod image;
+pub mod policy;
 pub mod registry;
+pub mod trust;
+pub mod verify;

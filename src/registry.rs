@@ -17,6 +17,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 pub use budget::Caps;
+pub use discovery::{Gathered, gather, resolve};
 
 pub use manifest::{Descriptor, Entries, Manifest, ManifestError};
 

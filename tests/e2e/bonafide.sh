@@ -1,18 +1,18 @@
 # The servers under test: one for each namespace of the stories, each with its own policies and
 # registry, and each called by webhooks of its own.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 
 KYVERNO_POLICY=$REPO/policy/kyverno-verify-images.yaml
 OWN_POLICY=$REPO/policy/verify-images.yaml
 DEFAULT_DENY=$REPO/policy/default-deny.yaml
 
 start_servers() {
-    #     namespace      port  registry            webhook's time-out, policies
-    serve fallback-tag   8443  $WITHOUT_REFERRERS  10 "$KYVERNO_POLICY" "$DEFAULT_DENY"
-    serve referrers      8444  $WITH_REFERRERS     10 "$KYVERNO_POLICY" "$DEFAULT_DENY"
-    serve own-policy     8445  $WITHOUT_REFERRERS  10 "$OWN_POLICY"
-    serve no-default     8446  $WITHOUT_REFERRERS  10 "$KYVERNO_POLICY"
-    serve outage         8447  $ILL                4  "$KYVERNO_POLICY"
+    #     namespace      port  registry              webhook's time-out, policies
+    serve fallback-tag   8443  "$WITHOUT_REFERRERS"  10 "$KYVERNO_POLICY" "$DEFAULT_DENY"
+    serve referrers      8444  "$WITH_REFERRERS"     10 "$KYVERNO_POLICY" "$DEFAULT_DENY"
+    serve own-policy     8445  "$WITHOUT_REFERRERS"  10 "$OWN_POLICY"
+    serve no-default     8446  "$WITHOUT_REFERRERS"  10 "$KYVERNO_POLICY"
+    serve outage         8447  "$ILL"                4  "$KYVERNO_POLICY"
 }
 
 # serve NAMESPACE PORT REGISTRY TIMEOUT_SECONDS POLICY...: it prints its CA on standard output.

@@ -1,5 +1,5 @@
 # etcd and kube-apiserver on loopback. No controllers, no nodes: admission needs neither.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 
 start_control_plane() {
     mkdir -p "$STATE/kubernetes"
@@ -16,7 +16,8 @@ start_control_plane() {
         --secure-port=6443 --bind-address=127.0.0.1 --advertise-address=127.0.0.1 \
         --service-account-issuer=https://kubernetes.default.svc --service-account-key-file=sa.pub \
         --service-account-signing-key-file=sa.key --service-cluster-ip-range=10.96.0.0/16 \
-        --authorization-mode=RBAC --token-auth-file=tokens.csv --disable-admission-plugins=ServiceAccount
+        --authorization-mode=RBAC --token-auth-file=tokens.csv --endpoint-reconciler-type=none \
+        --disable-admission-plugins=ServiceAccount
     cd "$STATE" || exit
 }
 
@@ -43,7 +44,9 @@ register() {
       - {apiGroups: [apps], apiVersions: [v1], resources: [deployments, replicasets, statefulsets, daemonsets], operations: [CREATE, UPDATE]}
       - {apiGroups: [batch], apiVersions: [v1], resources: [jobs, cronjobs], operations: [CREATE, UPDATE]}'
     "$KUBECTL" apply -f - >/dev/null <<YAML
-{apiVersion: v1, kind: Namespace, metadata: {name: $1}}
+apiVersion: v1
+kind: Namespace
+metadata: {name: $1}
 ---
 $(webhook Mutating "$@")
     reinvocationPolicy: IfNeeded

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A registry that is ill. usage: faults.py PORT 401|403|500|hang"""
+"""A registry that is ill. usage: faults.py PORT 401|403|429|500|hang"""
 
 import http.server
 import sys
@@ -18,6 +18,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(int(FAULT))
         if FAULT == "401":
             self.send_header("WWW-Authenticate", 'Basic realm="e2e"')
+        if FAULT == "429":
+            self.send_header("Retry-After", "60")
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -1,5 +1,5 @@
 # The images that the stories are about, signed by real cosign 2 (legacy tags) and cosign 3 (bundles).
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 
 REPOSITORY=zionsworking/cicd-supply-chain-security
 OTHER=zionsworking-evil/cicd-supply-chain-security # whose name begins as the right one does
@@ -22,13 +22,12 @@ TABLE
 # c3, for the cosign that signs.
 make_images() {
     local format=$1 registry=$2 variant signer sbom other image
-    write_predicates
-    while read -r variant signer sbom other; do
+    while read -ru 3 variant signer sbom other; do
         image=$(push_image "$registry" "$format-$variant" "$format-$variant") || return
         [ "$signer" = - ] || "sign_$format" "$signer" "$image" || return
         [ "$sbom" = - ] || "attest_$format" "$sbom" spdxjson sbom.spdx.json "$image" || return
         [ "$other" = - ] || "attest_$format" "$other" slsaprovenance1 provenance.json "$image" || return
-    done < <(variants)
+    done 3< <(variants)
 }
 
 # push_image REGISTRY TAG CONTENT: one small layer; prints the image by digest.
@@ -62,11 +61,11 @@ cosign2() {
 }
 
 sign_c2() {
-    cosign2 sign --yes --fulcio-url $FULCIO --rekor-url $REKOR1 --identity-token "$(identity_token "$1")" "$2"
+    cosign2 sign --yes --fulcio-url "$FULCIO" --rekor-url "$REKOR1" --identity-token "$(identity_token "$1")" "$2"
 }
 
 attest_c2() {
-    cosign2 attest --yes --fulcio-url $FULCIO --rekor-url $REKOR1 --identity-token "$(identity_token "$1")" \
+    cosign2 attest --yes --fulcio-url "$FULCIO" --rekor-url "$REKOR1" --identity-token "$(identity_token "$1")" \
         --type "$2" --predicate "$STATE/$3" "$4"
 }
 
@@ -89,24 +88,32 @@ WANTED=(--certificate-identity-regexp '^https://github.com/zionsworking/' --cert
 
 cosign_verify() { "$COSIGN3" verify --trusted-root "$1" "${WANTED[@]}" "$2"; }
 cosign_verify_sbom() { "$COSIGN3" verify-attestation --type spdxjson --trusted-root "$1" "${WANTED[@]}" "$2"; }
-refused() { ! "$@"; }
+without() { ! "$@"; }
+
+# refuses WORDS COMMAND...: it fails, and says so; a verdict, not an accident.
+refuses() {
+    local words=$1 out
+    shift
+    ! out=$("$@" 2>&1) && grep -q "$words" <<<"$out" || ! echo "$out"
+}
 
 # What the rig made is what its names say, or no story is worth telling.
 check_images() {
-    local registry format good
+    local registry format of by_other="got .*https://github.com/$OTHER"
     for registry in $WITHOUT_REFERRERS $WITH_REFERRERS; do
         for format in c2 c3; do
-            good=$registry/$REPOSITORY:$format-signed-with-sbom
-            check 0 "cosign accepts the signature of $good" cosign_verify "$TRUST_ROOT" "$good"
-            check 0 "cosign accepts the SBOM of $good" cosign_verify_sbom "$TRUST_ROOT" "$good"
-            check 0 "cosign refuses ${good/signed-with-sbom/unsigned}" \
-                refused cosign_verify "$TRUST_ROOT" "${good/signed-with-sbom/unsigned}"
-            check 0 "cosign refuses ${good/signed-with-sbom/other-identity}" \
-                refused cosign_verify "$TRUST_ROOT" "${good/signed-with-sbom/other-identity}"
+            of=$registry/$REPOSITORY:$format
+            check 0 "cosign accepts the signature of $of-signed-with-sbom" cosign_verify "$TRUST_ROOT" "$of-signed-with-sbom"
+            check 0 "cosign accepts the SBOM of $of-signed-with-sbom" cosign_verify_sbom "$TRUST_ROOT" "$of-signed-with-sbom"
+            check 0 "cosign refuses $of-unsigned" refuses 'no signatures found' cosign_verify "$TRUST_ROOT" "$of-unsigned"
+            check 0 "cosign refuses $of-other-identity" refuses "$by_other" cosign_verify "$TRUST_ROOT" "$of-other-identity"
+            check 0 "cosign refuses the SBOM of $of-sbom-by-other" refuses "$by_other\|predicate type" cosign_verify_sbom "$TRUST_ROOT" "$of-sbom-by-other"
+            check 0 "cosign refuses the SBOM of $of-other-type-only" \
+                refuses 'predicate type' cosign_verify_sbom "$TRUST_ROOT" "$of-other-type-only"
         done
     done
-    check 0 "$WITH_REFERRERS has the referrers API" referrers_of $WITH_REFERRERS c3-signed-with-sbom
-    check 0 "$WITHOUT_REFERRERS has not" refused referrers_of $WITHOUT_REFERRERS c3-signed-with-sbom
+    check 0 "$WITH_REFERRERS has the referrers API" referrers_of "$WITH_REFERRERS" c3-signed-with-sbom
+    check 0 "$WITHOUT_REFERRERS has not" without referrers_of "$WITHOUT_REFERRERS" c3-signed-with-sbom
 }
 
 referrers_of() {

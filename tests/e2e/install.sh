@@ -23,7 +23,7 @@ building=
 policy_rc=
 clean_up() {
     [ -z "$building" ] || rm -rf "$building"
-    [ -z "$policy_rc" ] || rm -f "$policy_rc"
+    [ -z "$policy_rc" ] || as_root rm -f "$policy_rc"
 }
 
 # ---- Debian packages -------------------------------------------------------------------------
@@ -36,33 +36,29 @@ install_packages() {
     done < <(tool_table)
     [ ${#missing[@]} -gt 0 ] || return 0
 
-    local sudo=()
-    [ "$(id -u)" = 0 ] || sudo=(sudo)
     command -v apt-get >/dev/null || die "install these by hand, for there is no apt-get: ${missing[*]}"
     say "installing ${missing[*]} ..."
     keep_services_off
-    export DEBIAN_FRONTEND=noninteractive
-    local install=("${sudo[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}")
-    "${install[@]}" >/dev/null 2>&1 || {
-        "${sudo[@]}" apt-get update -qq || say "apt-get update had errors"
-        "${install[@]}" >/dev/null
+    apt_install "${missing[@]}" >/dev/null 2>&1 || {
+        as_root apt-get update -qq || say "apt-get update had errors"
+        apt_install "${missing[@]}" >/dev/null
     }
 }
 
 # etcd-server and postgresql would start a system service (and make a database cluster); the rig
 # uses their programs only.
 keep_services_off() {
-    [ "$(id -u)" = 0 ] || return 0
+    local cluster=/etc/postgresql-common/createcluster.conf
     if [ ! -e /usr/sbin/policy-rc.d ]; then
         policy_rc=/usr/sbin/policy-rc.d
-        printf '#!/bin/sh\nexit 101\n' >$policy_rc
-        chmod 755 $policy_rc
+        printf '#!/bin/sh\nexit 101\n' | as_root install -m 755 /dev/stdin $policy_rc
     fi
-    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
-        mkdir -p /etc/postgresql-common
-        echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
-    fi
+    [ -e $cluster ] || echo 'create_main_cluster = false' | as_root install -Dm 644 /dev/stdin $cluster
 }
+
+apt_install() { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 # ---- Go tools --------------------------------------------------------------------------------
 
@@ -70,7 +66,7 @@ install_go_tools() {
     local name version how package
     while read -r name version how package; do
         case $how in
-        go | k8s) ;;
+        go | k8s | ours) ;;
         'k8s?') if find_on_path "$name" >/dev/null; then continue; fi ;;
         *) continue ;;
         esac
@@ -85,17 +81,22 @@ build() {
     command -v go >/dev/null || die "Go is needed to build $name $version"
     building=$(mktemp -d "$TOOLS/.building.XXXXXX")
     say "building $name $version ..."
-    local by=build_by_install
-    [ "$how" = go ] || by=build_kubernetes
-    "$by" "$package" "$version" >"$building/log" 2>&1 || {
+    local by
+    case $how in
+    go) by=build_by_install ;;
+    ours) by=build_ours ;;
+    *) by=build_kubernetes ;;
+    esac
+    "$by" "$package" "$version" "$name" >"$building/log" 2>&1 || {
         tail -n 20 "$building/log" >&2
         die "building $name $version from $package failed"
     }
-    mv "$building/out/$(basename "$package")" "$building/$name"
+    mv "$building"/out/* "$building/$name"
     case $package in
     github.com/google/trillian/*) keep_trillian_schema "$version" ;;
     esac
-    rm -rf "$building/out" "${TOOLS:?}/$name-$version"
+    chmod -R u+w "$building"
+    rm -rf "$building/out" "$building/module" "${TOOLS:?}/$name-$version"
     mv "$building" "$TOOLS/$name-$version"
     building=
     say "built $name $version in $((SECONDS - begun)) s"
@@ -122,8 +123,14 @@ build_kubernetes() (
         sed -n "s#^\t*\(k8s.io/[a-z-]*\) => ./staging/.*#replace \1 => \1 $libraries#p" "$mod"
     } >go.mod
     go build -trimpath -o "$building/out/" -ldflags "-s -w -X $stamp.gitVersion=$version \
-        -X $stamp.gitMajor=1 -X $stamp.gitMinor=$(cut -d. -f2 <<<"$version")" "$package" &&
-        rm -rf "$building/module"
+        -X $stamp.gitMajor=1 -X $stamp.gitMinor=$(cut -d. -f2 <<<"$version")" "$package"
+)
+
+build_ours() (
+    package=$1 version=$2 name=$3
+    mkdir "$building/module" && cp "$here/$name/main.go" "$building/module" && cd "$building/module" || exit
+    printf 'module bonafide.invalid/%s\ngo 1.25\nrequire %s %s\n' "$name" "$package" "$version" >go.mod
+    env GOFLAGS=-mod=mod GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$building/out/" .
 )
 
 # Trillian's database schema is in the module that its servers are built from.

@@ -10,6 +10,7 @@ die() {
 # ---- processes -------------------------------------------------------------------------------
 
 declare -A pids=()
+declare -A end_by=([postgres]=INT) # TERM, but PostgreSQL would wait for its clients to leave
 
 # start NAME COMMAND...: in the background, its output in $STATE/logs/NAME.log.
 start() {
@@ -24,7 +25,7 @@ stop() {
     local pid=${pids[$1]:-}
     [ -n "$pid" ] || return 0
     unset "pids[$1]"
-    kill "$pid" 2>/dev/null || true
+    kill "-${end_by[$1]:-TERM}" "$pid" 2>/dev/null || true
     local _
     for _ in $(seq 50); do
         kill -0 "$pid" 2>/dev/null || break
@@ -36,7 +37,7 @@ stop() {
 
 stop_all() {
     local name
-    for name in "${!pids[@]}"; do kill "${pids[$name]}" 2>/dev/null || true; done
+    for name in "${!pids[@]}"; do kill "-${end_by[$name]:-TERM}" "${pids[$name]}" 2>/dev/null || true; done
     for name in "${!pids[@]}"; do stop "$name"; done
 }
 
@@ -74,8 +75,7 @@ bad() {
     failed=$((failed + 1))
     printf 'FAIL %-4s %s\n' "$1" "$2"
     printf '       expected: %s\n' "$3"
-    printf '       found:    %s\n' "$4" | tr '\n' ' '
-    printf '\n'
+    printf '       found:    %s\n' "$(tr '\n' ' ' <<<"$4" | cut -c 1-900)"
 }
 
 # check ID TEXT COMMAND...: the command must succeed.

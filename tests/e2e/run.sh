@@ -9,6 +9,22 @@
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$HERE/../.." && pwd)
+# shellcheck source=tools.sh
+. "$HERE/tools.sh"
+# shellcheck source=lib.sh
+. "$HERE/lib.sh"
+# shellcheck source=sigstore.sh
+. "$HERE/sigstore.sh"
+# shellcheck source=control-plane.sh
+. "$HERE/control-plane.sh"
+# shellcheck source=registries.sh
+. "$HERE/registries.sh"
+# shellcheck source=images.sh
+. "$HERE/images.sh"
+# shellcheck source=bonafide.sh
+. "$HERE/bonafide.sh"
+# shellcheck source=stories.sh
+. "$HERE/stories.sh"
 
 main() {
     [ $# = 1 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
@@ -35,15 +51,19 @@ main() {
         say 'Bonafide is up'
         tell_stories
     fi
-    say done
+    say 'all is told'
     echo
     echo "$passed passed, $failed failed"
-    [ $passed -gt 0 ] && [ $failed = 0 ]
+    [ "$passed" -gt 0 ] && [ "$failed" = 0 ]
 }
 
 go_inside() {
-    [ "$(id -u)" = 0 ] || { echo 'e2e: needs root, for a network namespace' >&2 && exit 2; }
-    BONAFIDE_E2E_INSIDE=1 exec unshare --net --mount -- "$0" "$@"
+    local kept=("HOME=$HOME" "PATH=$PATH") name as_root=()
+    for name in XDG_CACHE_HOME TMPDIR KEEP CI BONAFIDE_MINTED; do
+        [ -z "${!name:-}" ] || kept+=("$name=${!name}")
+    done
+    [ "$(id -u)" = 0 ] || as_root=(sudo)
+    exec "${as_root[@]}" env "${kept[@]}" BONAFIDE_E2E_INSIDE=1 unshare --net --mount -- "$0" "$@"
 }
 
 set_up() {
@@ -52,11 +72,6 @@ set_up() {
     mkdir "$STATE/logs" "$STATE/home"
     BONAFIDE=$1
     [ "$1" = --rig-only ] || BONAFIDE=$(realpath "$1")
-    local part
-    for part in tools lib sigstore control-plane registries images bonafide stories; do
-        # shellcheck source=/dev/null
-        . "$HERE/$part.sh"
-    done
     trap 'finish $?' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -105,7 +120,7 @@ sign_images() {
 check_closed_door() {
     register closed-door 9 "$STATE/kubernetes/certs/apiserver.crt" 2
     local end=$((SECONDS + 20))
-    while ask_for closed-door "$(image c3-unsigned)" && [ $status = 0 ] && [ $SECONDS -lt $end ]; do sleep 0.2; done
+    while ask_for closed-door "$(image c3-unsigned)" && [ "$status" = 0 ] && [ $SECONDS -lt $end ]; do sleep 0.2; done
     local missing
     missing=$(unmet "$answer" 'failed calling webhook' 'connection refused')
     if [ -z "$missing" ]; then ok 0 'the API server refuses when no webhook answers'; else bad 0 'the API server refuses when no webhook answers' "$missing" "$answer"; fi

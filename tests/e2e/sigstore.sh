@@ -1,6 +1,6 @@
 # A private Sigstore on loopback that carries the names of the public one, and the trust root that
 # verifies what both cosigns write against it.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 
 ISSUER=https://token.actions.githubusercontent.com
 FULCIO=http://127.0.0.1:4003

@@ -1,5 +1,5 @@
 # The stories, told with kubectl. Each asserts the outcome and the reason.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 
 # What a denial says, in one place.
 UNSIGNED=SignatureMissing
@@ -7,9 +7,11 @@ DEFAULT_DENIED=DeniedByPolicy
 WRONG_IDENTITY=SubjectMismatch
 NO_ATTESTATION=AttestationMissing
 WRONG_TYPE=PredicateTypeMismatch
+NO_IMAGE=ImageNotFound
 UNREACHABLE=RegistryUnreachable
 UNAUTHORIZED=RegistryUnauthorized
 FORBIDDEN=RegistryForbidden
+RATE_LIMITED=RegistryRateLimited
 ILL_REGISTRY=RegistryError
 TIMED_OUT=Timeout
 
@@ -17,8 +19,9 @@ NGINX=docker.io/library/nginx:latest
 FOUND_IDENTITY=https://github.com/$OTHER
 WANTED_IDENTITY='https://github.com/zionsworking/*'
 
+# shellcheck disable=SC2153 # REPOSITORY is images.sh's
 image() { echo "ghcr.io/$REPOSITORY:$1"; }
-pinned() { echo "ghcr.io/$REPOSITORY:$1@$(digest_of $WITHOUT_REFERRERS "$1")"; }
+pinned() { echo "ghcr.io/$REPOSITORY:$1@$(digest_of "$WITHOUT_REFERRERS" "$1")"; }
 
 tell_stories() {
     local namespace format
@@ -60,7 +63,7 @@ ask() {
     local begun
     begun=$(date +%s%3N)
     status=0
-    answer=$("$KUBECTL" -n "$@" 2>&1) || status=$?
+    answer=$("$KUBECTL" -n "$@" 2>&1 </dev/null) || status=$?
     took=$(($(date +%s%3N) - begun))
 }
 
@@ -76,28 +79,28 @@ ask_for() {
 denied() {
     local id=$1 text=$2 missing
     shift 2
-    if [ $status = 0 ]; then
+    if [ "$status" = 0 ]; then
         bad "$id" "$text" "a denial with $1" "admitted"
         return
     fi
     missing=$(unmet "$answer" 'admission webhook "validate.bonafide.dev" denied the request' "$@")
-    if [ -z "$missing" ]; then ok "$id" "$text" "$took"; else bad "$id" "$text" "$missing" "$answer"; fi
+    if [ -z "$missing" ]; then ok "$id" "$text ($took ms)"; else bad "$id" "$text" "$missing" "$answer"; fi
 }
 
 # admitted ID TEXT
 admitted() {
-    if [ $status = 0 ]; then ok "$1" "$2" "$took"; else bad "$1" "$2" admitted "$answer"; fi
+    if [ "$status" = 0 ]; then ok "$1" "$2 ($took ms)"; else bad "$1" "$2" admitted "$answer"; fi
 }
 
 # admitted_as ID TEXT NAMESPACE OBJECT JSONPATH IMAGE: admitted, and the field now holds IMAGE.
 admitted_as() {
     local found
-    [ $status = 0 ] || {
+    [ "$status" = 0 ] || {
         bad "$1" "$2" "admitted as $6" "$answer"
         return
     }
-    found=$("$KUBECTL" -n "$3" get "$4" -o "jsonpath={$5}" 2>&1)
-    same "$1" "$2" "$6" "$found"
+    found=$("$KUBECTL" -n "$3" get "$4" -o "jsonpath={$5}" 2>&1) || true
+    same "$1" "$2 ($took ms)" "$6" "$found"
 }
 
 # within ID TEXT MILLISECONDS: what was asked last was answered by then.
@@ -122,6 +125,8 @@ story_2_unsigned() {
     denied 2b "$1: refuses $2-attested-only, for an SBOM is not a signature" $UNSIGNED
     ask_for "$1" "ghcr.io:443/$REPOSITORY:$2-unsigned"
     denied 2c "$1: refuses ghcr.io:443/...:$2-unsigned, for it is the same image" $UNSIGNED
+    ask_for "$1" "$(image "$2-absent")"
+    denied 2d "$1: refuses $2-absent, which does not exist" $NO_IMAGE
 }
 
 story_3_default_deny() {
@@ -153,13 +158,13 @@ story_5_attestations() {
 # be pinned to the digest that it remembers.
 story_6_moved_tag() {
     local tag=$1-moved repository=ghcr.io/$REPOSITORY old end=$((SECONDS + 30)) strays=''
-    old=$(digest_of $WITHOUT_REFERRERS "$tag")
+    old=$(digest_of "$WITHOUT_REFERRERS" "$tag")
     ask_for fallback-tag "$(image "$tag")"
     admitted_as 6a "admits $tag" fallback-tag "pod/$name" '.spec.containers[0].image' "$(image "$tag")@$old"
-    push_image $WITHOUT_REFERRERS "$tag" "$tag, rebuilt" >/dev/null
+    push_image "$WITHOUT_REFERRERS" "$tag" "$tag, rebuilt" >/dev/null
     while :; do
         ask_for fallback-tag "$(image "$tag")"
-        [ $status = 0 ] && [ $SECONDS -lt $end ] || break
+        if [ "$status" != 0 ] || [ $SECONDS -ge $end ]; then break; fi
         strays+=$("$KUBECTL" -n fallback-tag get pod "$name" -o 'jsonpath={.spec.containers[0].image}{"\n"}' | grep -vF "$old" || true)
         sleep 0.5
     done
@@ -182,12 +187,13 @@ story_7_outage() {
     could_not_decide 7a "a registry that is down" $UNREACHABLE "$by_tag" "$by_digest"
     while read -r fault code; do
         start ill "$(tool python3)" "$HERE/faults.py" "${ILL#*:}" "$fault"
-        wait_for ill 10 listening $ILL
+        wait_for ill 10 listening "$ILL"
         could_not_decide 7b "a registry that answers $fault" "$code" "$by_tag" "$by_digest"
         stop ill
     done <<TABLE
 401 $UNAUTHORIZED
 403 $FORBIDDEN
+429 $RATE_LIMITED
 500 $ILL_REGISTRY
 hang $TIMED_OUT
 TABLE
@@ -215,13 +221,13 @@ could_not_decide() {
     for image; do
         ask_for outage "$image"
         denied "$id" "$text: $image is refused" "$code" !$UNSIGNED !$NO_ATTESTATION
-        within "$id" "$text: $image is answered in time" 8000
+        within "$id" "$text: $image is answered in time" 10000
     done
 }
 
 recover() {
-    start_distribution registry-outage $ILL
-    wait_for registry-outage 20 curl -sf http://$ILL/v2/
+    start_distribution registry-outage "$ILL"
+    wait_for registry-outage 20 curl -sf "http://$ILL/v2/"
 }
 
 listening() { (: <"/dev/tcp/${1/://}"); }
@@ -274,7 +280,7 @@ story_9_templates() {
     for kind in Deployment StatefulSet DaemonSet ReplicaSet ReplicationController Job CronJob; do
         ask fallback-tag apply -f <(workload "$kind" bad "$(image c3-unsigned)")
         denied 9a "refuses a $kind of the unsigned image" $UNSIGNED
-        at=.spec.template.spec.containers[0].image
+        at=".spec.template.spec.containers[0].image"
         [ $kind != CronJob ] || at=.spec.jobTemplate$at
         ask fallback-tag apply -f <(workload "$kind" good "$good")
         admitted_as 9b "admits a $kind of the signed image, its tag left alone" fallback-tag "$kind/good" "$at" "$good"
@@ -294,7 +300,7 @@ workload() {
     CronJob) version=batch/v1 spec="{schedule: '0 0 * * *', jobTemplate: {spec: {template: {spec: $never}}}}" ;;
     *) spec="{$selector, $template}" ;;
     esac
-    printf '{apiVersion: %s, kind: %s, metadata: {name: %s}, spec: %s}\n' "$version" "$1" "$2" "$spec"
+    printf 'apiVersion: %s\nkind: %s\nmetadata: {name: %s}\nspec: %s\n' "$version" "$1" "$2" "$spec"
 }
 
 # ---- the commands ------------------------------------------------------------------------------
@@ -311,7 +317,7 @@ run() {
     status=0
     out=$(timeout 30 "$@" 2>&1) || status=$?
     missing=$(unmet "$out" "${words[@]}")
-    if [ $status != "$wanted" ]; then
+    if [ "$status" != "$wanted" ]; then
         bad "$id" "$text" "exit $wanted" "exit $status: $out"
     elif [ -n "$missing" ]; then
         bad "$id" "$text" "$missing" "$out"
@@ -360,7 +366,7 @@ crosscheck() {
                 check x1 "cosign accepts the minted signature of $tag" cosign_verify "$(nearest_root "$layout" "$minted")" "$image:$tag"
                 check x2 "cosign accepts the minted SBOM of $tag" cosign_verify_sbom "$(nearest_root "$layout" "$minted")" "$image:$tag"
                 ;;
-            *unsigned*) check x3 "cosign refuses the minted $tag" refused cosign_verify "$(nearest_root "$layout" "$minted")" "$image:$tag" ;;
+            *unsigned*) check x3 "cosign refuses the minted $tag" refuses 'no signatures found' cosign_verify "$(nearest_root "$layout" "$minted")" "$image:$tag" ;;
             esac
         done < <(jq -r '.manifests[].annotations["org.opencontainers.image.ref.name"]' "$layout")
     done < <(find "$minted" -maxdepth 2 -name index.json 2>/dev/null | sort)

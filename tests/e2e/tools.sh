@@ -3,12 +3,14 @@
 # how:  go   built by `go install PACKAGE@VERSION`
 #       k8s  built from a module of its own (Kubernetes refuses `go install`)
 #       k8s? the same, only where no command of that name is on PATH
+#       ours built from the folder here of that name, against that module
 #       deb  Debian package; its release pins the version
 # shellcheck shell=bash
 
 tool_table() {
     cat <<'TABLE'
 crane                v0.22.1  go    github.com/google/go-containerregistry/cmd/crane
+registry-referrers   v0.22.1  ours  github.com/google/go-containerregistry
 registry             v3.1.2   go    github.com/distribution/distribution/v3/cmd/registry
 fulcio               v1.8.8   go    github.com/sigstore/fulcio
 timestamp-server     v2.1.3   go    github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server

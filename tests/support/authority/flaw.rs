@@ -103,7 +103,7 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    /// Every flaw, the counts at 2,000.
+    /// Every flaw, the counts at 100.
     pub const ALL: [Self; 33] = [
         Self::SignatureOverOtherPayload,
         Self::TamperedPayload,
@@ -135,9 +135,9 @@ impl Flaw {
         Self::ReformattedEnvelope,
         Self::TimestampByAnotherAuthority,
         Self::TimestampOfAnotherSignature,
-        Self::Subjects(2000),
-        Self::LogEntries(2000),
-        Self::Timestamps(2000),
+        Self::Subjects(100),
+        Self::LogEntries(100),
+        Self::Timestamps(100),
     ];
 
     /// Whether `kind` can have this flaw. Asking for one that it cannot have is a panic.

@@ -83,6 +83,14 @@ impl Log {
         }
     }
 
+    /// The key in PEM, if it is an ECDSA one.
+    pub fn public_pem(&self) -> Option<String> {
+        match &self.key {
+            LogKey::Ec(key) => Some(key.public_pem()),
+            LogKey::Ed(_) => None,
+        }
+    }
+
     /// `TransparencyLogInstance` of a trusted root.
     pub fn trusted_root_json(&self) -> Value {
         let (spki, details) = match &self.key {
