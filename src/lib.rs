@@ -1,3 +1,4 @@
 //! Bonafide (crate doc to be completed).
 pub mod image;
+pub mod policy;
 pub mod registry;
