@@ -1,0 +1,5 @@
+//! Image patterns.
+
+/// A pattern over canonical image names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImagePattern {}
