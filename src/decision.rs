@@ -1,10 +1,11 @@
 //! From verdicts to a decision. Pure.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::{
-    image::{Digest, PinnedImage, ReferenceError},
-    policy::Mode,
+    admission::ImageSite,
+    image::{Digest, PinnedImage, Reference, ReferenceError},
+    policy::{DigestRule, Mode, Policy, RequirementId, RequirementKind},
     registry::FetchError,
     verify::{Rejection, Signer, Verified},
 };
@@ -16,11 +17,29 @@ use crate::{
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// The requirement is met.
-    Passed(Arc<[Verified]>),
+    Passed(Arc<[Vouch]>),
     /// It is not, and all that there is was looked at. Never empty; the most telling reason first.
     Rejected(Arc<[Rejection]>),
     /// It could not be decided.
     Unknown(Arc<Unknown>),
+}
+
+/// Who satisfied a requirement: what is kept of a [`Verified`], without the payload. Only a [`Verified`]
+/// makes one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Vouch {
+    /// Who signed.
+    pub signer: Signer,
+    /// Index in the transparency log.
+    pub log_index: Option<u64>,
+    _only_from_verified: (),
+}
+
+impl From<&Verified> for Vouch {
+    fn from(verified: &Verified) -> Self {
+        let authentic = verified.authentic();
+        Self { signer: authentic.signer.clone(), log_index: authentic.log_index, _only_from_verified: () }
+    }
 }
 
 /// Why something could not be decided.
@@ -212,4 +231,129 @@ pub const fn reference_code(error: &ReferenceError) -> &'static str {
         ReferenceError::ImageId { .. } => "ImageIdNotAllowed",
         ReferenceError::Invalid { .. } | ReferenceError::Digest { .. } => "ImageReferenceInvalid",
     }
+}
+
+/// What is known of one covered image when it is decided on.
+pub struct Case<'a> {
+    /// The field.
+    pub site: &'a ImageSite,
+    /// What it names.
+    pub image: &'a Reference,
+    /// The policies that cover it.
+    pub policies: &'a [&'a Arc<Policy>],
+    /// Its digest, or why there is none; `None` where nothing needed it.
+    pub resolved: Option<Result<&'a Digest, Arc<Unknown>>>,
+    /// The verdict on each requirement that takes evidence.
+    pub verdicts: Option<&'a HashMap<RequirementId, Verdict>>,
+    /// Whether it should have been pinned to a digest by now and is not.
+    pub must_be_pinned: bool,
+}
+
+/// Step 6 for one image: every requirement of every policy that covers it has to be met.
+///
+/// Architecture invariant: allow is explicit. A requirement without a verdict is a denial.
+pub fn decide(case: &Case<'_>, decision: &mut Decision) {
+    let before = decision.denials.len();
+    for policy in case.policies {
+        for requirement in &policy.requirements {
+            let verdict = match requirement.kind() {
+                RequirementKind::Deny { message } => {
+                    Verdict::Rejected(Arc::new([Rejection::DeniedByPolicy(message.clone())]))
+                }
+                _ => case.verdict(requirement.id()),
+            };
+            let (class, code, message) = match verdict {
+                Verdict::Passed(vouches) => {
+                    case.vouch(policy, &vouches, decision);
+                    continue;
+                }
+                Verdict::Rejected(rejections) => {
+                    let code = rejections.first().map_or("InternalError", Rejection::code);
+                    (Class::Rejected, code, explain(&rejections))
+                }
+                Verdict::Unknown(unknown) => (Class::Unknown, unknown.code(), unknown.to_string()),
+            };
+            decision.record(policy.mode, case.denial(policy, requirement.kind().to_string(), class, code, message));
+        }
+        if policy.digest == DigestRule::Require && case.image.digest().is_none() {
+            let message = "the image is named by a tag, the policy requires a digest".to_owned();
+            let denial = case.denial(policy, "digest".to_owned(), Class::Invalid, "DigestRequired", message);
+            decision.record(policy.mode, denial);
+        }
+    }
+    // Only said where nothing worse is: an outage is not a missing digest.
+    if case.must_be_pinned && decision.denials.len() == before {
+        case.not_pinned(decision);
+    }
+}
+
+impl Case<'_> {
+    fn verdict(&self, requirement: RequirementId) -> Verdict {
+        if let Some(Err(unknown)) = &self.resolved {
+            return Verdict::Unknown(Arc::clone(unknown));
+        }
+        let verdict = self.verdicts.and_then(|verdicts| verdicts.get(&requirement));
+        let missing = || Verdict::Unknown(Arc::new(Unknown::Internal("there is no verdict".to_owned())));
+        verdict.cloned().unwrap_or_else(missing)
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        self.resolved.as_ref().and_then(|resolved| resolved.as_ref().ok().copied()).or_else(|| self.image.digest())
+    }
+
+    fn denial(
+        &self,
+        policy: &Policy,
+        requirement: String,
+        class: Class,
+        code: &'static str,
+        message: String,
+    ) -> Denial {
+        Denial {
+            site: self.site.to_string(),
+            image: self.site.written.clone(),
+            digest: self.digest().cloned(),
+            policy: policy.name.to_string(),
+            requirement,
+            class,
+            code,
+            message,
+        }
+    }
+
+    fn vouch(&self, policy: &Policy, vouches: &[Vouch], decision: &mut Decision) {
+        let Some(digest) = self.digest() else { return };
+        for vouch in vouches {
+            let vouched = Vouched {
+                image: self.image.repository().pin(digest.clone()),
+                policy: policy.name.to_string(),
+                signer: vouch.signer.clone(),
+                log_index: vouch.log_index,
+            };
+            if !decision.vouched.contains(&vouched) {
+                decision.vouched.push(vouched);
+            }
+        }
+    }
+
+    fn not_pinned(&self, decision: &mut Decision) {
+        let unknown = match &self.resolved {
+            Some(Ok(digest)) => Arc::new(Unknown::NotPinned { digest: (*digest).clone() }),
+            Some(Err(unknown)) => Arc::clone(unknown),
+            None => Arc::new(Unknown::Internal("the reference was not resolved".to_owned())),
+        };
+        for policy in self.policies {
+            let (code, message) = (unknown.code(), unknown.to_string());
+            let denial = self.denial(policy, "digest".to_owned(), Class::Unknown, code, message);
+            decision.record(policy.mode, denial);
+        }
+    }
+}
+
+/// The first reason, and the others behind it.
+fn explain(rejections: &[Rejection]) -> String {
+    let mut lines = rejections.iter().map(ToString::to_string);
+    let first = lines.next().unwrap_or_default();
+    let others: Vec<_> = lines.collect();
+    if others.is_empty() { first } else { format!("{first}; also: {}", others.join("; ")) }
 }

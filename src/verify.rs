@@ -26,7 +26,7 @@ pub use authentic::{Authentic, Signer};
 pub use rejection::Rejection;
 
 use crate::{
-    evidence::{Evidence, Origin},
+    evidence::{Evidence, Format, Origin, Unreadable},
     image::PinnedImage,
     policy::{Authority, AuthorityKind, Identity, Requirement, RequirementKind},
     trust::TrustRoot,
@@ -70,7 +70,7 @@ pub struct Docket<'a> {
     trust: &'a TrustRoot,
     now: Timestamp,
     cases: Vec<Case<'a>>,
-    unreadable: &'a [crate::evidence::Unreadable],
+    unreadable: &'a [Unreadable],
 }
 
 struct Case<'a> {
@@ -84,7 +84,7 @@ impl<'a> Docket<'a> {
     pub fn new(
         image: &'a PinnedImage,
         evidence: &'a [Evidence],
-        unreadable: &'a [crate::evidence::Unreadable],
+        unreadable: &'a [Unreadable],
         trust: &'a TrustRoot,
         now: Timestamp,
     ) -> Self {
@@ -181,8 +181,14 @@ impl<'a> Docket<'a> {
             }
             _ => {}
         }
-        let unreadable = self.unreadable.iter().map(|piece| piece.rejection.clone());
-        rejections.extend(unreadable.filter(|_| none));
+        let wants_signature = requirement.kind() == &RequirementKind::Signature;
+        let concerns = |format| match format {
+            Format::LegacySignature => wants_signature,
+            Format::LegacyAttestation => !wants_signature,
+            Format::Bundle => true,
+        };
+        let unreadable = self.unreadable.iter().filter(|piece| concerns(piece.origin.format));
+        rejections.extend(unreadable.map(|piece| piece.rejection.clone()));
         rejections.sort_by_key(|rejection| std::cmp::Reverse(rejection.step()));
         rejections.dedup();
         rejections.truncate(MAX_REPORTED);

@@ -15,9 +15,12 @@ start_servers() {
     serve outage         8447  "$ILL"                4  "$KYVERNO_POLICY"
 }
 
+health_of() { echo "127.0.0.1:$(($1 - 363))"; } # 8443: 8080, 8444: 8081, ...
+
 # serve NAMESPACE PORT REGISTRY TIMEOUT_SECONDS POLICY...: it prints its CA on standard output.
 serve() {
-    local namespace=$1 port=$2 registry=$3 timeout=$4 health=127.0.0.1:$(($2 - 363)) policies=() policy
+    local namespace=$1 port=$2 registry=$3 timeout=$4 health policies=() policy
+    health=$(health_of "$port")
     shift 4
     for policy; do policies+=(--policy "$policy"); done
     local ca=$STATE/ca-$namespace.pem

@@ -123,7 +123,7 @@ check_closed_door() {
     while ask_for closed-door "$(image c3-unsigned)" && [ "$status" = 0 ] && [ $SECONDS -lt $end ]; do sleep 0.2; done
     local missing
     missing=$(unmet "$answer" 'failed calling webhook' 'connection refused')
-    if [ -z "$missing" ]; then ok 0 'the API server refuses when no webhook answers'; else bad 0 'the API server refuses when no webhook answers' "$missing" "$answer"; fi
+    same 0 'the API server refuses when no webhook answers' '' "$missing"
     "$KUBECTL" delete namespace closed-door --wait=false >/dev/null
 }
 

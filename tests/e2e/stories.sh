@@ -7,6 +7,8 @@ DEFAULT_DENIED=DeniedByPolicy
 WRONG_IDENTITY=SubjectMismatch
 NO_ATTESTATION=AttestationMissing
 WRONG_TYPE=PredicateTypeMismatch
+IMAGE_ID=ImageIdNotAllowed
+NO_REFERENCE=ImageReferenceInvalid
 NO_IMAGE=ImageNotFound
 UNREACHABLE=RegistryUnreachable
 UNAUTHORIZED=RegistryUnauthorized
@@ -33,6 +35,7 @@ tell_stories() {
             story_5_attestations $namespace $format
         done
     done
+    story_2_spellings
     story_3_default_deny
     story_6_moved_tag c3
     story_6_moved_tag c2
@@ -41,6 +44,7 @@ tell_stories() {
     story_9_templates
     commands c3
     commands c2
+    server
     crosscheck
 }
 
@@ -123,10 +127,20 @@ story_2_unsigned() {
     denied 2a "$1: refuses $2-unsigned" $UNSIGNED
     ask_for "$1" "$(image "$2-attested-only")"
     denied 2b "$1: refuses $2-attested-only, for an SBOM is not a signature" $UNSIGNED
-    ask_for "$1" "ghcr.io:443/$REPOSITORY:$2-unsigned"
-    denied 2c "$1: refuses ghcr.io:443/...:$2-unsigned, for it is the same image" $UNSIGNED
     ask_for "$1" "$(image "$2-absent")"
-    denied 2d "$1: refuses $2-absent, which does not exist" $NO_IMAGE
+    denied 2c "$1: refuses $2-absent, which does not exist" $NO_IMAGE
+}
+
+story_2_spellings() {
+    local host
+    for host in GHCR.IO ghcr.io:443 ghcr.io:0443; do
+        ask_for fallback-tag "$host/$REPOSITORY:c3-unsigned"
+        denied 2d "refuses the unsigned image as $host/..., for it is the same" $UNSIGNED
+    done
+    ask_for fallback-tag "$(digest_of "$WITHOUT_REFERRERS" c3-unsigned)"
+    denied 2e 'refuses an image ID, which no registry is asked for' $IMAGE_ID
+    ask_for fallback-tag "ghcr.io/$REPOSITORY@sha256:abc"
+    denied 2f 'refuses what is no image reference' $NO_REFERENCE
 }
 
 story_3_default_deny() {
@@ -347,6 +361,32 @@ commands() {
     run a1 "apply passes a Pod of $1-signed-with-sbom" 0 'fail: 0' 'error: 0' -- "${apply[@]}" "${mirror[@]}" --resource "$resources-good.yaml"
     run a2 "apply fails a second Pod of $NGINX" 1 'fail: 1' $DEFAULT_DENIED -- "${apply[@]}" "${mirror[@]}" --resource "$resources-both.yaml"
     run a3 "apply cannot decide without a registry" 2 $UNREACHABLE -- "${apply[@]}" "${nowhere[@]}" --resource "$resources-good.yaml"
+}
+
+# ---- the server itself -------------------------------------------------------------------------
+
+server() {
+    local url=https://127.0.0.1:8445 pid end status=0
+    check s1 'metrics are served' grep -q '^bonafide_' <(curl -sf "http://$(health_of 8445)/metrics")
+    same s2 'what is no AdmissionReview is answered with 400' 400 "$(post $url/validate <<<'no review')"
+    same s3 'an AdmissionReview without a request too' 400 \
+        "$(post $url/mutate <<<'{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}')"
+    same s4 'a body of 9 MiB is answered with 413' 413 "$(head -c 9437184 /dev/zero | post $url/validate)"
+    echo 'kind: ClusterPolicy' >"$STATE/unreadable.yaml"
+    run s5 'serve refuses to start with a policy that it cannot read' 2 unreadable.yaml -- \
+        "$BONAFIDE" serve --policy "$STATE/unreadable.yaml" --listen 127.0.0.1:8499 --tls-self-signed
+    pid=${pids[bonafide-own-policy]}
+    unset 'pids[bonafide-own-policy]'
+    kill "$pid"
+    end=$((SECONDS + 40))
+    while kill -0 "$pid" 2>/dev/null && [ $SECONDS -lt $end ]; do sleep 0.1; done
+    kill -KILL "$pid" 2>/dev/null || true
+    wait "$pid" || status=$?
+    same s6 'SIGTERM ends it with exit status 0' 0 $status
+}
+
+post() {
+    curl -sk --max-time 20 -o /dev/null -w '%{http_code}' -H 'Content-Type: application/json' --data-binary @- "$1" || true
 }
 
 # ---- real cosign on what the project's own test authority minted ---------------------------------

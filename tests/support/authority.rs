@@ -192,9 +192,7 @@ impl Authority {
             &hierarchy.intermediate
         };
         let validity = match flaw {
-            Some(Flaw::ExpiredCertificate) => {
-                certificate::ten_minutes_around(at - jiff::Span::new().hours(1))
-            }
+            Some(Flaw::ExpiredCertificate) => certificate::ten_minutes_around(at - jiff::Span::new().hours(1)),
             _ => certificate::ten_minutes_around(at),
         };
         let purpose = match flaw {
@@ -208,22 +206,25 @@ impl Authority {
             Some(Flaw::SctByWrongKey) => Sct::By { key: &other, id: ct.id() },
             _ => Sct::By { key: ct, id: ct.id() },
         };
-        let leaf =
-            certificate::signing_certificate(issuer, identity, key, validity, purpose, &sct);
+        let leaf = certificate::signing_certificate(issuer, identity, key, validity, purpose, &sct);
         (leaf, vec![issuer.pem(), hierarchy.root.pem()])
     }
 
     /// An RFC 3161 response over `message`, wrong in the way of `flaw`.
     fn time_stamp(&self, message: &[u8], at: Timestamp, flaw: Option<Flaw>) -> Vec<u8> {
+        let ours = &self.inner.time_stamper;
+        let stranger = || {
+            let hierarchy = Hierarchy::new(ORGANIZATION, Purpose::TimeStamping, None);
+            hierarchy.time_stamper(ORGANIZATION)
+        };
         match flaw {
-            Some(Flaw::TimestampByAnotherAuthority) => {
-                let stranger = Hierarchy::new(ORGANIZATION, Purpose::TimeStamping, None);
-                timestamp::time_stamp(&stranger.time_stamper(ORGANIZATION), message, at)
+            Some(Flaw::TimestampByAnotherAuthority) => timestamp::time_stamp(&stranger(), &[], message, at),
+            Some(Flaw::TimestampWithBorrowedCertificate) => {
+                let stranger = stranger();
+                timestamp::time_stamp(&stranger, &[ours, &stranger], message, at)
             }
-            Some(Flaw::TimestampOfAnotherSignature) => {
-                timestamp::time_stamp(&self.inner.time_stamper, b"another signature", at)
-            }
-            _ => timestamp::time_stamp(&self.inner.time_stamper, message, at),
+            Some(Flaw::TimestampOfAnotherSignature) => timestamp::time_stamp(ours, &[], b"another signature", at),
+            _ => timestamp::time_stamp(ours, &[], message, at),
         }
     }
 

@@ -25,8 +25,8 @@
 //! registry.push_bundle("zionsworking/app", &digest, &signer.bundle_signature(&digest));
 //! ```
 #![allow(dead_code, unreachable_pub, unused_imports, missing_docs)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
-#![allow(clippy::must_use_candidate, clippy::return_self_not_must_use, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::pedantic, clippy::disallowed_methods)]
 
 pub mod authority;
 mod der;

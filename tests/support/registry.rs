@@ -180,6 +180,11 @@ impl Registry {
         self.address.to_string()
     }
 
+    /// `localhost:PORT`, the same registry under another name.
+    pub fn localhost(&self) -> String {
+        format!("localhost:{}", self.port())
+    }
+
     /// Port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.address.port()
@@ -211,12 +216,7 @@ impl Registry {
     }
 
     /// See [`super::store::Store::push_legacy`].
-    pub fn push_legacy(
-        &self,
-        repository: &str,
-        digest: &str,
-        layers: impl IntoIterator<Item = Layer>,
-    ) {
+    pub fn push_legacy(&self, repository: &str, digest: &str, layers: impl IntoIterator<Item = Layer>) {
         self.state.store.lock().push_legacy(repository, digest, layers);
     }
 
@@ -233,6 +233,22 @@ impl Registry {
     /// See [`super::store::Store::push_bundle`].
     pub fn push_bundle(&self, repository: &str, digest: &str, bundle: &str) -> String {
         self.state.store.lock().push_bundle(repository, digest, bundle)
+    }
+
+    /// See [`super::store::Store::push_bundle_annotated`].
+    pub fn push_bundle_annotated(
+        &self,
+        repository: &str,
+        digest: &str,
+        bundle: &str,
+        annotations: serde_json::Value,
+    ) -> String {
+        self.state.store.lock().push_bundle_annotated(repository, digest, bundle, annotations)
+    }
+
+    /// See [`super::store::Store::push_manifest`].
+    pub fn push_manifest(&self, repository: &str, tag: Option<&str>, media_type: &str, bytes: Vec<u8>) -> String {
+        self.state.store.lock().push_manifest(repository, tag, media_type, bytes)
     }
 
     /// See [`super::store::Store::move_tag`].
@@ -305,10 +321,7 @@ impl Registry {
         if self.running.lock().expect("no panic while locked").is_some() {
             return;
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-        let bound = runtime.expect("a runtime").block_on(async {
-            TcpListener::bind(self.address).await.and_then(TcpListener::into_std)
-        });
+        let bound = std::net::TcpListener::bind(self.address);
         let config = self.tls.as_ref().map(|(config, _)| Arc::clone(config));
         self.run(bound.expect("the port is still free"), config);
     }
@@ -356,9 +369,7 @@ async fn accept(
         let _ = stream.set_nodelay(true);
         let (state, tls) = (Arc::clone(&state), tls.clone());
         tokio::spawn(async move {
-            let service = hyper::service::service_fn(move |request| {
-                serve::serve(Arc::clone(&state), request)
-            });
+            let service = hyper::service::service_fn(move |request| serve::serve(Arc::clone(&state), request));
             let server = auto::Builder::new(TokioExecutor::new());
             // A client that gives up, or a fault that drops the connection, is no error here.
             match tls {

@@ -29,9 +29,7 @@ pub fn spdx() -> Value {
             }],
         })
     };
-    let relation = |from: &str, kind: &str, to: &str| {
-        json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to })
-    };
+    let relation = |from: &str, kind: &str, to: &str| json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to });
     json!({
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",

@@ -1,5 +1,5 @@
 //! Checks the test Sigstore and the test registry themselves, with `sigstore_verify` as the judge.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::pedantic, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "selftest/cosign.rs"]
 mod cosign;
@@ -13,9 +13,7 @@ mod support;
 use serde_json::{Value, json};
 use sigstore_trust_root::TrustedRoot;
 use sigstore_types::{Bundle, DerPublicKey, Sha256Hash};
-use sigstore_verify::{
-    PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier,
-};
+use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier};
 
 use self::support::{Authority, Kind, Layer, Signer, sbom};
 
@@ -32,12 +30,8 @@ struct Evidence {
 fn make(signer: &Signer, kind: Kind) -> Evidence {
     match kind {
         Kind::LegacySignature => assemble(&signer.legacy_signature(DIGEST)),
-        Kind::LegacyAttestation => {
-            assemble(&signer.legacy_attestation(DIGEST, sbom::SPDX, &sbom::spdx()))
-        }
-        Kind::BundleSignature => {
-            Evidence { bundle: signer.bundle_signature(DIGEST), payload: None }
-        }
+        Kind::LegacyAttestation => assemble(&signer.legacy_attestation(DIGEST, sbom::SPDX, &sbom::spdx())),
+        Kind::BundleSignature => Evidence { bundle: signer.bundle_signature(DIGEST), payload: None },
         Kind::BundleAttestation => {
             let bundle = signer.bundle_attestation(DIGEST, sbom::SPDX, &sbom::spdx());
             Evidence { bundle, payload: None }

@@ -1,6 +1,6 @@
 //! Repositories in memory: what a registry serves and what a layout is written from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
@@ -40,6 +40,8 @@ pub struct Repository {
     pub blobs: BTreeMap<String, Vec<u8>>,
     /// Digest by tag.
     pub tags: BTreeMap<String, String>,
+    /// Digests of referring manifests by the digest of their subject.
+    referrers: BTreeMap<String, BTreeSet<String>>,
     /// Tags that point elsewhere at each request, in turn.
     alternating: BTreeMap<String, (Vec<String>, usize)>,
 }
@@ -138,35 +140,30 @@ impl Store {
                 entry
             })
             .collect();
-        let index =
-            json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests });
+        let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests });
         repository.push_manifest(Some(tag), OCI_INDEX, index.to_string().into_bytes())
     }
 
     /// Adds layers to the tag `sha256-<hex>.sig` or `.att` of `digest`, by what they are.
-    pub fn push_legacy(
-        &mut self,
-        repository: &str,
-        digest: &str,
-        layers: impl IntoIterator<Item = Layer>,
-    ) {
-        for layer in layers {
-            let attestation = layer.media_type.contains("dsse");
-            let tag = evidence_tag(digest, if attestation { ".att" } else { ".sig" });
-            self.push_legacy_to(repository, &tag, layer);
+    pub fn push_legacy(&mut self, repository: &str, digest: &str, layers: impl IntoIterator<Item = Layer>) {
+        let (attestations, signatures): (Vec<_>, Vec<_>) =
+            layers.into_iter().partition(|layer| layer.media_type.contains("dsse"));
+        for (suffix, layers) in [(".sig", signatures), (".att", attestations)] {
+            if !layers.is_empty() {
+                self.push_legacy_to(repository, &evidence_tag(digest, suffix), layers);
+            }
         }
     }
 
-    /// Adds a layer to any tag, in the shape of cosign's `.sig` and `.att` manifests.
-    pub fn push_legacy_to(&mut self, repository: &str, tag: &str, layer: Layer) {
+    /// Adds layers to any tag, in the shape of cosign's `.sig` and `.att` manifests.
+    pub fn push_legacy_to(&mut self, repository: &str, tag: &str, layers: impl IntoIterator<Item = Layer>) {
         let repository = self.repository(repository);
-        let mut layers = match repository.by_tag(tag) {
-            Some(manifest) => manifest.json()["layers"].as_array().cloned().unwrap_or_default(),
-            None => Vec::new(),
-        };
-        layers.push(layer_descriptor(&layer));
-        repository.push_blob(layer.bytes);
-        let manifest = repository.legacy_manifest(&layers, None);
+        let mut descriptors = repository.untag(tag, "layers");
+        for layer in layers {
+            descriptors.push(layer_descriptor(&layer));
+            repository.push_blob(layer.bytes);
+        }
+        let manifest = repository.legacy_manifest(&descriptors, None);
         repository.push_manifest(Some(tag), OCI_MANIFEST, manifest);
     }
 
@@ -223,13 +220,7 @@ impl Store {
     }
 
     /// Pushes any manifest, under a tag or not; returns its digest.
-    pub fn push_manifest(
-        &mut self,
-        repository: &str,
-        tag: Option<&str>,
-        media_type: &str,
-        bytes: Vec<u8>,
-    ) -> String {
+    pub fn push_manifest(&mut self, repository: &str, tag: Option<&str>, media_type: &str, bytes: Vec<u8>) -> String {
         self.repository(repository).push_manifest(tag, media_type, bytes)
     }
 
@@ -265,7 +256,11 @@ impl Repository {
     /// Stores a manifest, under a tag or not; returns its digest.
     pub fn push_manifest(&mut self, tag: Option<&str>, media_type: &str, bytes: Vec<u8>) -> String {
         let digest = digest_of(&bytes);
-        self.manifests.insert(digest.clone(), Manifest { media_type: media_type.into(), bytes });
+        let manifest = Manifest { media_type: media_type.into(), bytes };
+        if let Some(subject) = manifest.json()["subject"]["digest"].as_str() {
+            self.referrers.entry(subject.to_owned()).or_default().insert(digest.clone());
+        }
+        self.manifests.insert(digest.clone(), manifest);
         if let Some(tag) = tag {
             self.tags.insert(tag.to_owned(), digest.clone());
         }
@@ -286,7 +281,6 @@ impl Repository {
 
     /// Descriptors of the manifests that refer to `digest`, as the referrers API lists them.
     pub fn referrers(&self, digest: &str) -> Vec<Value> {
-        let refers = |manifest: &&Manifest| manifest.json()["subject"]["digest"] == digest;
         let describe = |manifest: &Manifest| {
             let content = manifest.json();
             let mut entry = fallback_descriptor(manifest);
@@ -295,11 +289,15 @@ impl Repository {
             }
             entry
         };
-        self.manifests.values().filter(refers).map(describe).collect()
+        let referrers = self.referrers.get(digest).into_iter().flatten();
+        referrers.filter_map(|digest| self.manifests.get(digest)).map(describe).collect()
     }
 
-    fn by_tag(&self, tag: &str) -> Option<&Manifest> {
-        self.manifests.get(self.tags.get(tag)?)
+    /// Removes the manifest under `tag`, if any; returns the entries of its list `name`.
+    fn untag(&mut self, tag: &str, name: &str) -> Vec<Value> {
+        let manifest = self.tags.remove(tag).and_then(|digest| self.manifests.remove(&digest));
+        let entries = manifest.map(|manifest| manifest.json()[name].take());
+        entries.and_then(|entries| entries.as_array().cloned()).unwrap_or_default()
     }
 
     fn subject(&self, digest: &str) -> Value {
@@ -336,14 +334,10 @@ impl Repository {
         let digest = self.push_manifest(None, OCI_MANIFEST, manifest);
         if fallback {
             let tag = evidence_tag(subject, "");
-            let mut entries = match self.by_tag(&tag) {
-                Some(index) => index.json()["manifests"].as_array().cloned().unwrap_or_default(),
-                None => Vec::new(),
-            };
+            let mut entries = self.untag(&tag, "manifests");
             entries.push(fallback_descriptor(&self.manifests[&digest]));
             entries.sort_by_key(|entry| entry["digest"].to_string());
-            let index =
-                json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries });
+            let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries });
             self.push_manifest(Some(&tag), OCI_INDEX, index.to_string().into_bytes());
         }
         digest

@@ -70,12 +70,15 @@ impl Hierarchy {
             Purpose::TimeStamping => "sigstore-tsa",
             Purpose::CodeSigning | Purpose::ServerAuth => "sigstore",
         };
-        let root = issue(None, &Request {
-            subject: name_of(organization, name),
-            validity: (start, end),
-            extensions: authority_extensions(1, None),
-            key: Arc::new(EcKey::generate()),
-        });
+        let root = issue(
+            None,
+            &Request {
+                subject: name_of(organization, name),
+                validity: (start, end),
+                extensions: authority_extensions(1, None),
+                key: Arc::new(EcKey::generate()),
+            },
+        );
         let intermediate = Self::intermediate(&root, organization, purpose, not_after.unwrap_or(end));
         Self { root, intermediate }
     }
@@ -85,40 +88,40 @@ impl Hierarchy {
         Self::intermediate(&self.root, organization, purpose, not_after)
     }
 
-    fn intermediate(
-        root: &Certified,
-        organization: &str,
-        purpose: Purpose,
-        not_after: Timestamp,
-    ) -> Certified {
+    fn intermediate(root: &Certified, organization: &str, purpose: Purpose, not_after: Timestamp) -> Certified {
         let name = match purpose {
             Purpose::TimeStamping => "sigstore-tsa-intermediate",
             Purpose::CodeSigning | Purpose::ServerAuth => "sigstore-intermediate",
         };
-        issue(Some(root), &Request {
-            subject: name_of(organization, name),
-            validity: (lifetime().0, not_after),
-            extensions: authority_extensions(0, Some(purpose)),
-            key: Arc::new(EcKey::generate()),
-        })
+        issue(
+            Some(root),
+            &Request {
+                subject: name_of(organization, name),
+                validity: (lifetime().0, not_after),
+                extensions: authority_extensions(0, Some(purpose)),
+                key: Arc::new(EcKey::generate()),
+            },
+        )
     }
 
     /// The certificate that signs time-stamp tokens.
     pub fn time_stamper(&self, organization: &str) -> Certified {
         let usage = extension("2.5.29.37", true, &der::sequence(&[Purpose::TimeStamping.oid()]));
-        issue(Some(&self.intermediate), &Request {
-            subject: name_of(organization, "sigstore-tsa-leaf"),
-            validity: lifetime(),
-            extensions: vec![key_usage(7, 0x80), usage],
-            key: Arc::new(EcKey::generate()),
-        })
+        issue(
+            Some(&self.intermediate),
+            &Request {
+                subject: name_of(organization, "sigstore-tsa-leaf"),
+                validity: lifetime(),
+                extensions: vec![key_usage(7, 0x80), usage],
+                key: Arc::new(EcKey::generate()),
+            },
+        )
     }
 
     /// `certChain` of a trusted root: `leaf` if any, intermediate, root.
     pub fn chain_json(&self, leaf: Option<&Certified>) -> serde_json::Value {
         let chain = leaf.into_iter().chain([&self.intermediate, &self.root]);
-        let certificates: Vec<_> =
-            chain.map(|c| serde_json::json!({ "rawBytes": base64(&c.der) })).collect();
+        let certificates: Vec<_> = chain.map(|c| serde_json::json!({ "rawBytes": base64(&c.der) })).collect();
         serde_json::json!({ "certificates": certificates })
     }
 }
@@ -140,10 +143,7 @@ pub fn signing_certificate(
     purpose: Purpose,
     sct: &Sct<'_>,
 ) -> Certified {
-    let mut extensions = vec![
-        key_usage(7, 0x80),
-        extension("2.5.29.37", false, &der::sequence(&[purpose.oid()])),
-    ];
+    let mut extensions = vec![key_usage(7, 0x80), extension("2.5.29.37", false, &der::sequence(&[purpose.oid()]))];
     let mut rest = Vec::new();
     if let Some(name) = identity.general_name() {
         rest.push(extension("2.5.29.17", true, &der::sequence(&[name])));
@@ -153,8 +153,7 @@ pub fn signing_certificate(
     }
     extensions.extend(identifiers(key, &issuer.key));
     extensions.append(&mut rest);
-    let mut request =
-        Request { subject: der::sequence(&[]), validity, extensions, key: Arc::clone(key) };
+    let mut request = Request { subject: der::sequence(&[]), validity, extensions, key: Arc::clone(key) };
     let serial = fresh_serial();
     if let Sct::By { key, id } = sct {
         let tbs = to_be_signed(&serial, &issuer.subject, &request);
@@ -258,9 +257,7 @@ fn fresh_serial() -> Vec<u8> {
 }
 
 fn name_of(organization: &str, common: &str) -> Vec<u8> {
-    let part = |oid: &str, text: &str| {
-        der::set(&[der::sequence(&[der::oid(oid), der::printable(text)])])
-    };
+    let part = |oid: &str, text: &str| der::set(&[der::sequence(&[der::oid(oid), der::printable(text)])]);
     der::sequence(&[part("2.5.4.10", organization), part("2.5.4.3", common)])
 }
 
@@ -289,10 +286,7 @@ fn authority_extensions(path_length: u8, purpose: Option<Purpose>) -> Vec<Vec<u8
 
 fn identifiers(subject: &EcKey, issuer: &EcKey) -> [Vec<u8>; 2] {
     let authority = der::sequence(&[der::context_primitive(0, &issuer.identifier())]);
-    [
-        extension("2.5.29.14", false, &der::octets(&subject.identifier())),
-        extension("2.5.29.35", false, &authority),
-    ]
+    [extension("2.5.29.14", false, &der::octets(&subject.identifier())), extension("2.5.29.35", false, &authority)]
 }
 
 /// SHA-256 of a certificate, as RFC 5035's `ESSCertIDv2` wants it.

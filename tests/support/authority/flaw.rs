@@ -92,6 +92,9 @@ pub enum Flaw {
     ReformattedEnvelope,
     /// The time stamp is by an authority that the trusted root does not know.
     TimestampByAnotherAuthority,
+    /// The time stamp is by such an authority too, and brings the trusted one's certificate along
+    /// (CVE-2026-39984).
+    TimestampWithBorrowedCertificate,
     /// The time stamp is of another signature.
     TimestampOfAnotherSignature,
     /// The statement has this many subjects, ours the last.
@@ -104,7 +107,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// Every flaw, the counts at 100.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::SignatureOverOtherPayload,
         Self::TamperedPayload,
         Self::StolenCertificate,
@@ -134,6 +137,7 @@ impl Flaw {
         Self::TwoSignatures,
         Self::ReformattedEnvelope,
         Self::TimestampByAnotherAuthority,
+        Self::TimestampWithBorrowedCertificate,
         Self::TimestampOfAnotherSignature,
         Self::Subjects(100),
         Self::LogEntries(100),
@@ -150,25 +154,26 @@ impl Flaw {
             | Self::TwoSignatures
             | Self::Subjects(_) => kind.is_statement(),
             Self::ReformattedEnvelope => kind == Kind::LegacyAttestation,
-            Self::CheckpointByWrongKey
-            | Self::BadInclusionProof
-            | Self::LogEntries(_)
-            | Self::Timestamps(_) => kind.is_bundle(),
+            Self::CheckpointByWrongKey | Self::BadInclusionProof | Self::LogEntries(_) | Self::Timestamps(_) => {
+                kind.is_bundle()
+            }
             _ => true,
         }
     }
 
     /// Whether it only shows in a bundle with a time stamp.
     pub fn needs_timestamp(self) -> bool {
-        matches!(self, Self::TimestampByAnotherAuthority | Self::TimestampOfAnotherSignature)
+        matches!(
+            self,
+            Self::TimestampByAnotherAuthority
+                | Self::TimestampWithBorrowedCertificate
+                | Self::TimestampOfAnotherSignature
+        )
     }
 
     /// Whether a Rekor v2 entry can have this flaw: it has neither SET nor integrated time.
     pub fn applies_to_rekor_v2(self) -> bool {
-        !matches!(
-            self,
-            Self::NoSet | Self::SetByWrongKey | Self::ForgedIntegratedTime | Self::FutureIntegratedTime
-        )
+        !matches!(self, Self::NoSet | Self::SetByWrongKey | Self::ForgedIntegratedTime | Self::FutureIntegratedTime)
     }
 
     /// Whether evidence signed with a plain key can have this flaw.

@@ -55,8 +55,7 @@ pub struct GitHub {
 impl Identity {
     /// The workflow `.github/workflows/FILE` of `OWNER/REPO` at `reference`, triggered by a push.
     pub fn github(repository: &str, file: &str, reference: &str) -> Self {
-        let signer =
-            format!("https://github.com/{repository}/.github/workflows/{file}@{reference}");
+        let signer = format!("https://github.com/{repository}/.github/workflows/{file}@{reference}");
         Self {
             issuer: GITHUB_ISSUER.into(),
             san: San::Uri(signer.clone()),
@@ -107,8 +106,7 @@ impl Identity {
         let claims = self.github.as_mut().expect("an identity of GitHub");
         claims.repository = repository.into();
         claims.reference = reference.into();
-        claims.config =
-            format!("https://github.com/{repository}/.github/workflows/{file}@{reference}");
+        claims.config = format!("https://github.com/{repository}/.github/workflows/{file}@{reference}");
         self
     }
 

@@ -177,9 +177,7 @@ impl Entry {
         let body = base64(&self.body);
         let time = self.integrated.map_or(0, Timestamp::as_second);
         let (id, index) = (hex::encode(self.log_id), self.log_index);
-        format!(
-            r#"{{"body":"{body}","integratedTime":{time},"logID":"{id}","logIndex":{index}}}"#
-        )
+        format!(r#"{{"body":"{body}","integratedTime":{time},"logID":"{id}","logIndex":{index}}}"#)
     }
 
     /// cosign's `dev.sigstore.cosign/bundle` annotation.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::{Span, Timestamp};
 use serde_json::{Value, json};
 
+use super::Authority;
 use super::body::{dsse, hashedrekord, hashedrekord_v2, intoto_v1};
 use super::certificate::Certified;
 use super::flaw::{Flaw, Kind};
@@ -13,10 +14,8 @@ use super::identity::Identity;
 use super::key::{EcKey, base64};
 use super::log::{Entry, Log};
 use super::statement::{
-    ANOTHER_DIGEST, COSIGN_SIGN, IN_TOTO, envelope, pre_authentication_encoding, simple_signing,
-    statement, tampered,
+    ANOTHER_DIGEST, COSIGN_SIGN, IN_TOTO, envelope, pre_authentication_encoding, simple_signing, statement, tampered,
 };
-use super::Authority;
 
 /// A layer of a manifest: bytes, media type, annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +39,7 @@ pub enum Rekor {
 
 #[derive(Clone)]
 enum Holder {
-    Identity(Identity),
+    Identity(Box<Identity>),
     Key(Arc<EcKey>),
 }
 
@@ -60,7 +59,7 @@ pub struct Signer {
 
 impl Signer {
     pub(super) fn keyless(authority: Authority, identity: Identity) -> Self {
-        Self::new(authority, Holder::Identity(identity))
+        Self::new(authority, Holder::Identity(Box::new(identity)))
     }
 
     pub(super) fn keyed(authority: Authority, key: Arc<EcKey>) -> Self {
@@ -165,11 +164,7 @@ impl Signer {
         let bytes = act.envelope();
         let mut annotations = act.annotations("", &bytes);
         annotations.insert("predicateType".into(), predicate_type.into());
-        Layer {
-            media_type: "application/vnd.dsse.envelope.v1+json".into(),
-            bytes,
-            annotations,
-        }
+        Layer { media_type: "application/vnd.dsse.envelope.v1+json".into(), bytes, annotations }
     }
 
     /// A bundle v0.3 with cosign 3's signature over `digest`, JSON.
@@ -243,7 +238,9 @@ impl Signer {
             entry: None,
             token: None,
         };
-        if flaw != Some(Flaw::NoLogEntry) && let Some(rekor) = self.rekor {
+        if flaw != Some(Flaw::NoLogEntry)
+            && let Some(rekor) = self.rekor
+        {
             act.entry = Some(self.log_entry(&act, rekor, at));
         }
         if self.timestamp {
@@ -263,12 +260,8 @@ impl Signer {
         let other = act.shown.map(|_| br#"{"another":"payload"}"#.to_vec());
         let other_signature = || act.key.sign(&other.signed());
         let (content, signature) = match act.flaw {
-            Some(Flaw::LogEntryOfAnotherSignature | Flaw::StolenCertificate) => {
-                (&other, other_signature())
-            }
-            Some(Flaw::LogEntryWithAnotherSignature) => {
-                (&act.shown, act.key.sign(&act.shown.signed()))
-            }
+            Some(Flaw::LogEntryOfAnotherSignature | Flaw::StolenCertificate) => (&other, other_signature()),
+            Some(Flaw::LogEntryWithAnotherSignature) => (&act.shown, act.key.sign(&act.shown.signed())),
             _ => (&act.shown, act.signature.clone()),
         };
         let (verifier, certificate) = match (act.flaw, &self.holder) {
@@ -276,9 +269,7 @@ impl Signer {
                 let (leaf, _) = self.authority.certify(identity, &act.key, at, None);
                 (leaf.pem(), Some(leaf.der))
             }
-            (Some(Flaw::LogEntryWithAnotherCertificate), Holder::Key(_)) => {
-                (EcKey::generate().public_pem(), None)
-            }
+            (Some(Flaw::LogEntryWithAnotherCertificate), Holder::Key(_)) => (EcKey::generate().public_pem(), None),
             _ => (act.verifier.clone(), act.certificate.as_ref().map(|c| c.der.clone())),
         };
         let (kind, body) = match (content, rekor, self.intoto) {
@@ -300,9 +291,10 @@ impl Signer {
             }
             (Content::Dsse(kind, payload), Rekor::V1, intoto) => {
                 let envelope = envelope(kind, payload, std::slice::from_ref(&signature));
-                match intoto {
-                    true => (("intoto", "0.0.1"), intoto_v1(&envelope, payload, &verifier)),
-                    false => (("dsse", "0.0.1"), dsse(&envelope, payload, &signature, &verifier)),
+                if intoto {
+                    (("intoto", "0.0.1"), intoto_v1(&envelope, payload, &verifier))
+                } else {
+                    (("dsse", "0.0.1"), dsse(&envelope, payload, &signature, &verifier))
                 }
             }
         };
@@ -442,11 +434,9 @@ impl Act {
                 _ => 1,
             };
             let token = json!({ "signedTimestamp": base64(&token.of_signature) });
-            material["timestampVerificationData"] =
-                json!({ "rfc3161Timestamps": vec![token; count] });
+            material["timestampVerificationData"] = json!({ "rfc3161Timestamps": vec![token; count] });
         }
-        let signatures: Vec<_> =
-            self.signatures().iter().map(|sig| json!({ "sig": base64(sig) })).collect();
+        let signatures: Vec<_> = self.signatures().iter().map(|sig| json!({ "sig": base64(sig) })).collect();
         json!({
             "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
             "verificationMaterial": material,

@@ -13,8 +13,7 @@ pub const COSIGN_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 /// A `sha256:` digest that nothing has.
-pub const ANOTHER_DIGEST: &str =
-    "sha256:5f0c1d7d1f7f9d1c2b3a495867768594a3b2c1d04f0c1d7d1f7f9d1c2b3a4958";
+pub const ANOTHER_DIGEST: &str = "sha256:5f0c1d7d1f7f9d1c2b3a495867768594a3b2c1d04f0c1d7d1f7f9d1c2b3a4958";
 
 /// cosign's simple-signing payload for `digest`, byte for byte as cosign writes it.
 pub fn simple_signing(
@@ -27,10 +26,8 @@ pub fn simple_signing(
         Some(Flaw::WrongCriticalType) => "atomic container signature",
         _ => "cosign container image signature",
     };
-    let optional = match optional.is_empty() {
-        true => "null".to_owned(),
-        false => serde_json::to_string(optional).expect("strings"),
-    };
+    let optional =
+        if optional.is_empty() { "null".to_owned() } else { serde_json::to_string(optional).expect("strings") };
     format!(
         concat!(
             r#"{{"critical":{{"identity":{{"docker-reference":"{}"}},"#,
@@ -61,9 +58,10 @@ pub fn statement(
         _ => predicate_type,
     };
     let hex = digest.strip_prefix("sha256:").expect("a sha256 digest");
-    let ours = match signature {
-        true => format!(r#"{{"digest":{{"sha256":"{hex}"}},"annotations":{{}}}}"#),
-        false => format!(r#"{{"name":"{repository}","digest":{{"sha256":"{hex}"}}}}"#),
+    let ours = if signature {
+        format!(r#"{{"digest":{{"sha256":"{hex}"}},"annotations":{{}}}}"#)
+    } else {
+        format!(r#"{{"name":"{repository}","digest":{{"sha256":"{hex}"}}}}"#)
     };
     let mut subjects = match flaw {
         Some(Flaw::Subjects(count)) => (1..count).map(other_subject).collect(),
@@ -89,10 +87,8 @@ pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8
 
 /// A DSSE envelope as cosign 2 stores it in a layer.
 pub fn envelope(payload_type: &str, payload: &[u8], signatures: &[Vec<u8>]) -> Vec<u8> {
-    let signatures: Vec<_> = signatures
-        .iter()
-        .map(|signature| format!(r#"{{"keyid":"","sig":"{}"}}"#, base64(signature)))
-        .collect();
+    let signatures: Vec<_> =
+        signatures.iter().map(|signature| format!(r#"{{"keyid":"","sig":"{}"}}"#, base64(signature))).collect();
     format!(
         r#"{{"payloadType":"{payload_type}","payload":"{}","signatures":[{}]}}"#,
         base64(payload),

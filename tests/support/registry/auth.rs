@@ -94,12 +94,7 @@ impl Auth {
     }
 
     /// The token endpoint: a body, or `None` if the credentials are wrong.
-    pub(super) fn token(
-        &self,
-        authorization: Option<&str>,
-        query: &str,
-        tokens: &Tokens,
-    ) -> Option<String> {
+    pub(super) fn token(&self, authorization: Option<&str>, query: &str, tokens: &Tokens) -> Option<String> {
         let Self::Bearer { credentials, lifetime, .. } = self else { return None };
         if let Some((user, password)) = credentials
             && !is_basic(authorization, user, password)
@@ -109,10 +104,7 @@ impl Auth {
         let scopes = query.split('&').filter_map(|pair| pair.strip_prefix("scope="));
         let scopes = scopes.map(|scope| scope.replace("%3A", ":").replace("%2F", "/")).collect();
         let token = tokens.issue(scopes, *lifetime);
-        Some(format!(
-            r#"{{"token":"{token}","access_token":"{token}","expires_in":{}}}"#,
-            lifetime.as_secs()
-        ))
+        Some(format!(r#"{{"token":"{token}","access_token":"{token}","expires_in":{}}}"#, lifetime.as_secs()))
     }
 }
 

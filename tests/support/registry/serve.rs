@@ -9,14 +9,14 @@ use axum::body::{Body, Bytes};
 use futures::stream::{self, StreamExt as _};
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LINK, LOCATION,
-    RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER,
+    USER_AGENT, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Blobs, Fault, Referrers, Request, State};
 use super::super::store::OCI_INDEX;
+use super::{Blobs, Fault, Referrers, Request, State};
 
 /// An answer before faults.
 struct Answer {
@@ -38,10 +38,7 @@ impl std::fmt::Display for Dropped {
 impl std::error::Error for Dropped {}
 
 /// Answers one request.
-pub(super) async fn serve(
-    state: Arc<State>,
-    request: hyper::Request<Incoming>,
-) -> Result<Response<Body>, Dropped> {
+pub(super) async fn serve(state: Arc<State>, request: hyper::Request<Incoming>) -> Result<Response<Body>, Dropped> {
     let head = record(&state, &request);
     let faults = state.faults.meet(&head.path);
     let delay = Duration::from_nanos(state.delay_nanos.load(Ordering::Relaxed));
@@ -95,9 +92,9 @@ fn answer(state: &State, request: &Request) -> Answer {
     }
     if let Some(rest) = request.path.strip_prefix("/storage/") {
         // Object storage: the URL is the permission.
-        return rest.rsplit_once('/').map_or_else(Answer::not_found, |(repository, digest)| {
-            blob(state, repository, digest)
-        });
+        return rest
+            .rsplit_once('/')
+            .map_or_else(Answer::not_found, |(repository, digest)| blob(state, repository, digest));
     }
     let Some(rest) = request.path.strip_prefix("/v2/") else { return Answer::not_found() };
     let mut parts = rest.rsplitn(3, '/');
@@ -108,17 +105,13 @@ fn answer(state: &State, request: &Request) -> Answer {
     }
     match (repository, kind, reference) {
         _ if rest.is_empty() => Answer::json(b"{}".to_vec()),
-        (Some(repository), Some("manifests"), Some(reference)) => {
-            manifest(state, repository, reference)
-        }
+        (Some(repository), Some("manifests"), Some(reference)) => manifest(state, repository, reference),
         (Some(repository), Some("blobs"), Some(digest)) => match &options.blobs {
             Blobs::Direct => blob(state, repository, digest),
             Blobs::Redirect => redirect(&format!("{}/storage/{repository}/{digest}", state.base)),
             Blobs::RedirectTo(base) => redirect(&format!("{base}/storage/{repository}/{digest}")),
         },
-        (Some(repository), Some("referrers"), Some(digest)) => {
-            referrers(state, repository, digest, &request.query)
-        }
+        (Some(repository), Some("referrers"), Some(digest)) => referrers(state, repository, digest, &request.query),
         _ => Answer::not_found(),
     }
 }
@@ -151,12 +144,9 @@ fn referrers(state: &State, repository: &str, digest: &str, query: &str) -> Answ
         Referrers::On { page, lie } => (page, lie),
         Referrers::Off { status } => return Answer::error(status, "UNSUPPORTED"),
     };
-    let parameter = |name: &str| {
-        query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
-    };
+    let parameter = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let store = state.store.lock();
-    let mut entries =
-        store.repositories.get(repository).map_or_else(Vec::new, |r| r.referrers(digest));
+    let mut entries = store.repositories.get(repository).map_or_else(Vec::new, |r| r.referrers(digest));
     drop(store);
     let filter = parameter("artifactType").map(|kind| kind.replace("%2F", "/").replace("%2B", "+"));
     if let Some(kind) = &filter {
@@ -183,9 +173,7 @@ fn referrers(state: &State, repository: &str, digest: &str, query: &str) -> Answ
         answer = answer.with(LINK, format!(r#"<{next}>; rel="next""#));
     }
     match filter {
-        Some(_) => {
-            answer.with(HeaderName::from_static("oci-filters-applied"), "artifactType".into())
-        }
+        Some(_) => answer.with(HeaderName::from_static("oci-filters-applied"), "artifactType".into()),
         None => answer,
     }
 }
@@ -194,8 +182,7 @@ const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-conten
 
 impl Answer {
     fn json(body: Vec<u8>) -> Self {
-        Self { status: 200, headers: Vec::new(), body }
-            .with(CONTENT_TYPE, "application/json".into())
+        Self { status: 200, headers: Vec::new(), body }.with(CONTENT_TYPE, "application/json".into())
     }
 
     fn error(status: u16, code: &str) -> Self {
@@ -240,9 +227,7 @@ fn spoil(answer: &mut Answer, fault: &Fault) {
         }
         Fault::DigestHeader(digest) => taken.with(DOCKER_CONTENT_DIGEST, digest.clone()),
         Fault::Redirect(url) => redirect(url),
-        Fault::Header(name, value) => {
-            taken.with(name.parse().expect("a header name"), value.clone())
-        }
+        Fault::Header(name, value) => taken.with(name.parse().expect("a header name"), value.clone()),
         _ => taken,
     };
 }
@@ -256,14 +241,18 @@ fn respond(answer: Answer, faults: &[Fault], head: bool) -> Response<Body> {
         response.headers_mut().insert(name, value);
     }
     let length = answer.body.len();
-    let fault = faults.iter().find(|fault| {
-        matches!(fault, Fault::Truncate | Fault::Endless | Fault::Huge(_) | Fault::Drip(_))
-    });
+    let fault =
+        faults.iter().find(|fault| matches!(fault, Fault::Truncate | Fault::Endless | Fault::Huge(_) | Fault::Drip(_)));
     let (announced, body) = match fault {
         Some(Fault::Truncate) => {
             let half = Bytes::copy_from_slice(&answer.body[..length / 2]);
-            let parts = [Ok(half), Err(Dropped)];
-            (Some(length as u64), Body::from_stream(stream::iter(parts)))
+            let rest = stream::once(async {
+                // What has been written so far goes out while the body makes the server wait.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err(Dropped)
+            });
+            let parts = stream::iter([Ok(half)]).chain(rest);
+            (Some(length as u64), Body::from_stream(parts))
         }
         Some(Fault::Endless) => (None, Body::from_stream(zeros())),
         Some(Fault::Huge(size)) => {

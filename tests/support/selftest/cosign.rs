@@ -59,6 +59,7 @@ impl Cosign {
         let mut child = command
             .arg(format!("{}/{REPOSITORY}@{digest}", self.registry.host()))
             .env("HOME", &self.home)
+            .env("COSIGN_EXPERIMENTAL", "1")
             .stdout(Stdio::from(std::fs::File::create(self.home.join("out")).unwrap()))
             .stderr(Stdio::from(std::fs::File::create(self.home.join("err")).unwrap()))
             .spawn()
@@ -126,13 +127,8 @@ fn cosign_accepts_sound_evidence() {
             cosign.verify(&[], &digest).unwrap_or_else(|e| panic!("{content}: {e}"));
             cosign.verify_attestation(&[], &digest).unwrap_or_else(|e| panic!("{content}: {e}"));
         }
-        for (n, signer) in [
-            cosign.signer(),
-            cosign.signer().timestamped(),
-            cosign.signer().rekor_v2(),
-        ]
-        .into_iter()
-        .enumerate()
+        for (n, signer) in
+            [cosign.signer(), cosign.signer().timestamped(), cosign.signer().rekor_v2()].into_iter().enumerate()
         {
             let content = format!("bundle {n}");
             let digest = cosign.registry.push_image(REPOSITORY, &format!("b{n}"), content.as_bytes());
@@ -190,6 +186,7 @@ fn cosign_rejects_flawed_evidence() {
                 | Flaw::Timestamps(_)
                 | Flaw::FutureIntegratedTime
                 | Flaw::TimestampByAnotherAuthority
+                | Flaw::TimestampWithBorrowedCertificate
                 | Flaw::TimestampOfAnotherSignature
                 | Flaw::WrongCriticalType
         )
@@ -214,4 +211,14 @@ fn cosign_rejects_flawed_evidence() {
         }
     }
     assert!(passed.is_empty(), "cosign accepts {passed:#?}");
+}
+
+#[test]
+#[ignore = "needs COSIGN, the path of a cosign binary"]
+fn cosign_finds_legacy_signatures_among_referrers() {
+    let cosign = Cosign::new(Options::default());
+    let digest = cosign.registry.push_image(REPOSITORY, "1", b"content");
+    let signature = cosign.signer().legacy_signature(&digest);
+    cosign.registry.push_legacy_referrer(REPOSITORY, &digest, [signature]);
+    cosign.verify(&["--experimental-oci11"], &digest).unwrap();
 }

@@ -1,10 +1,12 @@
 //! Sound evidence verifies, flawed evidence does not, each for its reason.
 
 use sigstore_crypto::SubjectAltName;
+use sigstore_trust_root::TrustedRoot;
+use sigstore_types::{SignatureBytes, TimestampToken};
 
-use super::support::authority::Options;
-use super::support::{Authority, Flaw, Identity, Kind, San};
-use super::{make, verifier, verify, verify_with_key};
+use super::support::authority::{Options, sha256};
+use super::support::{Authority, Flaw, Identity, Kind, Layer, San, Signer, sbom};
+use super::{DIGEST, make, verifier, verify, verify_with_key};
 
 #[test]
 fn sound_evidence_verifies() {
@@ -21,8 +23,8 @@ fn sound_evidence_verifies() {
             if name == "Rekor v2" && !kind.is_bundle() {
                 continue;
             }
-            let result = verify(&verifier, &make(&signer, kind))
-                .unwrap_or_else(|error| panic!("{kind:?}, {name}: {error}"));
+            let result =
+                verify(&verifier, &make(&signer, kind)).unwrap_or_else(|error| panic!("{kind:?}, {name}: {error}"));
             assert!(result.certificate_verified(), "{kind:?}, {name}");
             assert!(result.sct_verified(), "{kind:?}, {name}");
             assert!(result.tlog_verified(), "{kind:?}, {name}");
@@ -44,9 +46,7 @@ fn sound_evidence_verifies() {
 fn reason(flaw: Flaw, kind: Kind, variant: &str) -> Option<&'static str> {
     let legacy = !kind.is_bundle();
     Some(match flaw {
-        Flaw::SignatureOverOtherPayload | Flaw::TamperedPayload | Flaw::StolenCertificate => {
-            "signature invalid"
-        }
+        Flaw::SignatureOverOtherPayload | Flaw::TamperedPayload | Flaw::StolenCertificate => "signature invalid",
         Flaw::LogEntryOfAnotherSignature => "hash mismatch",
         Flaw::LogEntryWithAnotherSignature => "does not match",
         Flaw::LogEntryWithAnotherCertificate => "does not match",
@@ -75,12 +75,16 @@ fn reason(flaw: Flaw, kind: Kind, variant: &str) -> Option<&'static str> {
         Flaw::WrongPayloadType => "unsupported DSSE payload type",
         Flaw::TwoSignatures => "exactly one signature, found 2",
         // The token of a legacy attestation is over the envelope: see the test below.
-        Flaw::TimestampByAnotherAuthority | Flaw::TimestampOfAnotherSignature
+        Flaw::TimestampByAnotherAuthority
+        | Flaw::TimestampWithBorrowedCertificate
+        | Flaw::TimestampOfAnotherSignature
             if kind == Kind::LegacyAttestation =>
         {
             return None;
         }
-        Flaw::TimestampByAnotherAuthority => "does not match any trusted TSA certificate",
+        Flaw::TimestampByAnotherAuthority | Flaw::TimestampWithBorrowedCertificate => {
+            "does not match any trusted TSA certificate"
+        }
         Flaw::TimestampOfAnotherSignature => "message hash mismatch",
         Flaw::AnotherImage
         | Flaw::WrongPredicateType
@@ -100,10 +104,8 @@ fn flawed_evidence_fails_for_its_reason() {
     let signer = sigstore.identity(Identity::zionsworking());
     for flaw in Flaw::ALL {
         for kind in Kind::ALL.into_iter().filter(|kind| flaw.applies_to(*kind)) {
-            let mut variants = vec![
-                ("plain", signer.clone().flaw(flaw)),
-                ("stamped", signer.clone().timestamped().flaw(flaw)),
-            ];
+            let mut variants =
+                vec![("plain", signer.clone().flaw(flaw)), ("stamped", signer.clone().timestamped().flaw(flaw))];
             if kind.is_bundle() && flaw.applies_to_rekor_v2() {
                 variants.push(("Rekor v2", signer.clone().rekor_v2().flaw(flaw)));
             }
@@ -145,8 +147,7 @@ fn keys_sign_without_certificates() {
         }
         for signer in variants {
             let evidence = make(&signer, kind);
-            verify_with_key(&verifier, &evidence, &pem)
-                .unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+            verify_with_key(&verifier, &evidence, &pem).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
             let stranger = sigstore.key().public_key_pem();
             let error = verify_with_key(&verifier, &evidence, &stranger).expect_err("another key");
             assert!(error.contains("signature invalid"), "{kind:?}: {error}");
@@ -160,7 +161,7 @@ fn keys_sign_without_certificates() {
 #[test]
 fn a_signature_by_key_alone_is_plain_ecdsa() {
     let key = Authority::new().key().unlogged();
-    let layer = key.legacy_signature(super::DIGEST);
+    let layer = key.legacy_signature(DIGEST);
     let signature = super::decode(&layer.annotations["dev.cosignproject.cosign/signature"]);
     let key = sigstore_types::DerPublicKey::from_pem(&key.public_key_pem()).unwrap();
     sigstore_crypto::verify_signature(
@@ -179,10 +180,7 @@ fn subjects_come_in_every_form() {
     let verifier = verifier(&sigstore);
     let issuer = "https://accounts.example.com";
     for (identity, subject) in [
-        (
-            Identity::email(issuer, "someone@example.com"),
-            Some(SubjectAltName::Email("someone@example.com".into())),
-        ),
+        (Identity::email(issuer, "someone@example.com"), Some(SubjectAltName::Email("someone@example.com".into()))),
         (
             Identity::uri(issuer, "spiffe://example.com/builder"),
             Some(SubjectAltName::Uri("spiffe://example.com/builder".into())),
@@ -221,4 +219,54 @@ fn a_trusted_root_need_not_have_everything() {
     let stamped = make(&signer.clone().timestamped(), Kind::BundleSignature);
     let error = verify(&verifier, &stamped).expect_err("no TSA");
     assert!(error.contains("no timestamp authorities"), "{error}");
+}
+
+/// The time stamp of a legacy attestation, checked against the bytes that it must be over.
+fn check_envelope_stamp(sigstore: &Authority, layer: &Layer) -> Result<(), String> {
+    let root = TrustedRoot::from_json(&sigstore.trusted_root_json()).unwrap();
+    let token = &layer.annotations["dev.sigstore.cosign/rfc3161timestamp"];
+    let token: serde_json::Value = serde_json::from_str(token).unwrap();
+    let token = super::decode(token["SignedRFC3161Timestamp"].as_str().unwrap());
+    sigstore_verify::tsa::verify_timestamp_for_authority(
+        &TimestampToken::new(token),
+        &SignatureBytes::new(layer.bytes.clone()),
+        &root.tsa_authorities()[0],
+    )
+    .map(drop)
+    .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_legacy_attestation_is_stamped_as_a_whole() {
+    let sigstore = Authority::new();
+    let signer = sigstore.identity(Identity::zionsworking()).timestamped();
+    let attest = |signer: Signer| signer.legacy_attestation(DIGEST, sbom::SPDX, &sbom::spdx());
+    check_envelope_stamp(&sigstore, &attest(signer.clone())).unwrap();
+    for (flaw, reason) in [
+        (Flaw::TimestampByAnotherAuthority, "does not match any trusted TSA certificate"),
+        (Flaw::TimestampOfAnotherSignature, "message hash mismatch"),
+    ] {
+        let layer = attest(signer.clone().flaw(flaw));
+        let error = check_envelope_stamp(&sigstore, &layer).unwrap_err();
+        assert!(error.contains(reason), "{flaw:?}: {error}");
+    }
+}
+
+#[test]
+fn the_log_names_the_envelope() {
+    let signer = Authority::new().identity(Identity::zionsworking());
+    let body = |signer: &Signer| {
+        let layer = signer.legacy_attestation(DIGEST, sbom::SPDX, &sbom::spdx());
+        let bundle = &layer.annotations["dev.sigstore.cosign/bundle"];
+        let bundle: serde_json::Value = serde_json::from_str(bundle).unwrap();
+        let body = super::decode(bundle["Payload"]["body"].as_str().unwrap());
+        (serde_json::from_slice::<serde_json::Value>(&body).unwrap(), hex::encode(sha256(&layer.bytes)))
+    };
+    let (entry, envelope) = body(&signer);
+    assert_eq!(entry["spec"]["envelopeHash"]["value"], envelope);
+    let (entry, envelope) = body(&signer.clone().flaw(Flaw::ReformattedEnvelope));
+    assert_ne!(entry["spec"]["envelopeHash"]["value"], envelope);
+    let (entry, envelope) = body(&signer.intoto_entry());
+    assert_eq!((&entry["kind"], &entry["apiVersion"]), (&"intoto".into(), &"0.0.1".into()));
+    assert_eq!(entry["spec"]["content"]["hash"]["value"], envelope);
 }

@@ -1,0 +1,338 @@
+//! What one request has to find out: which digests its references stand for, and a verdict for each
+//! distinct image and requirement.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures::{FutureExt as _, future::join_all};
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Engine, Snapshot};
+use crate::{
+    admission::{ImageSite, Phase, Subject},
+    decision::{Case, Class, Decision, Denial, Pin, Unknown, Verdict, Vouch, reference_code},
+    image::{Digest, PinnedImage, Reference},
+    policy::{DigestRule, Mode, Policy, PolicySet, Requirement, RequirementId},
+    registry::{BoxFuture, FetchError, gather, resolve},
+    verify::Docket,
+};
+
+/// An image field that at least one policy covers.
+pub(super) struct Covered<'a> {
+    site: &'a ImageSite,
+    image: &'a Reference,
+    policies: Vec<&'a Arc<Policy>>,
+}
+
+impl<'a> Covered<'a> {
+    /// The covered images of `subject`. What is no reference, or an image ID, is denied here wherever any
+    /// policy is in force: it could be anything.
+    pub(super) fn select(
+        policies: &'a PolicySet,
+        subject: &'a Subject,
+        namespace: Option<&str>,
+        decision: &mut Decision,
+    ) -> Vec<Self> {
+        let mut covered = Vec::with_capacity(subject.images.len());
+        for site in &subject.images {
+            match &site.image {
+                Ok(image) => {
+                    let policies = policies.select(image, namespace);
+                    if policies.is_empty() {
+                        decision.uncovered.push(image.to_string());
+                    } else {
+                        decision.covered += 1;
+                        covered.push(Self { site, image, policies });
+                    }
+                }
+                Err(error) if policies.any_in_force(namespace) => decision.record(
+                    Mode::Enforce,
+                    Denial {
+                        site: format!("{site} ({})", site.pointer),
+                        image: site.written.chars().take(160).collect(),
+                        digest: None,
+                        policy: String::new(),
+                        requirement: String::new(),
+                        class: Class::Invalid,
+                        code: reference_code(error),
+                        message: error.to_string(),
+                    },
+                ),
+                Err(_) => {}
+            }
+        }
+        covered
+    }
+
+    fn needs_evidence(&self) -> bool {
+        self.policies.iter().any(|policy| policy.requires_evidence())
+    }
+
+    /// Whether its tag is to be replaced by its digest.
+    fn is_pinned(&self) -> bool {
+        let any = |rule| self.policies.iter().any(|policy| policy.digest == rule);
+        (any(DigestRule::Pin) || self.needs_evidence()) && !any(DigestRule::Require)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct WorkKey {
+    image: String,
+    requirements: Vec<RequirementId>,
+    trust: Digest,
+}
+
+pub(super) type WorkResult = Arc<HashMap<RequirementId, Verdict>>;
+pub(super) type Lookup = Result<Digest, FetchError>;
+
+pub(super) struct Work<'a> {
+    engine: &'a Arc<Engine>,
+    snapshot: &'a Arc<Snapshot>,
+    is_pod: bool,
+    started: Instant,
+    digests: HashMap<&'a Reference, Result<Digest, Arc<Unknown>>>,
+    requirements: HashMap<&'a Reference, Vec<&'a Arc<Requirement>>>,
+    verdicts: HashMap<PinnedImage, HashMap<RequirementId, Verdict>>,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(engine: &'a Arc<Engine>, snapshot: &'a Arc<Snapshot>, is_pod: bool, covered: &[Covered<'a>]) -> Self {
+        let mut requirements: HashMap<&Reference, Vec<&Arc<Requirement>>> = HashMap::new();
+        let mut digests = HashMap::new();
+        for covered in covered {
+            let wanted = requirements.entry(covered.image).or_default();
+            let all = covered.policies.iter().flat_map(|policy| &policy.requirements);
+            for requirement in all.filter(|requirement| requirement.kind().is_evidence()) {
+                if !wanted.iter().any(|known| known.id() == requirement.id()) {
+                    wanted.push(requirement);
+                }
+            }
+            // Whoever pins or verifies needs the digest; a mere denial does not.
+            if covered.is_pinned() || covered.needs_evidence() {
+                let pending = Err(Arc::new(Unknown::Internal("the reference was not resolved".to_owned())));
+                digests.insert(covered.image, covered.image.digest().cloned().map_or(pending, Ok));
+            }
+        }
+        let verdicts = HashMap::new();
+        Self { engine, snapshot, is_pod, started: Instant::now(), digests, requirements, verdicts }
+    }
+
+    /// Step 3: every distinct reference once.
+    pub(super) async fn resolve(&mut self, _phase: Phase, deadline: Instant) {
+        let pending: Vec<&Reference> = self.digests.keys().copied().filter(|image| image.digest().is_none()).collect();
+        if pending.is_empty() {
+            return;
+        }
+        let found = join_all(pending.iter().map(|image| self.lookup(image, deadline))).await;
+        for (image, digest) in pending.into_iter().zip(found) {
+            self.digests.insert(image, digest);
+        }
+    }
+
+    async fn lookup(&self, image: &Reference, deadline: Instant) -> Result<Digest, Arc<Unknown>> {
+        let key = image.to_string();
+        if let Some(digest) = self.engine.tags.find(&key) {
+            return Ok(digest);
+        }
+        // A flight that was joined may have begun long ago: where it fails, one of our own is worth a try.
+        loop {
+            let engine = Arc::clone(self.engine);
+            let (owned, until) = (image.clone(), deadline + self.engine.settings.grace);
+            let task = move || -> BoxFuture<'static, Lookup> {
+                Box::pin(async move {
+                    let found = resolve(&*engine.source, &owned, until).await;
+                    if let Ok(digest) = &found {
+                        engine.tags.keep(&owned, digest);
+                    }
+                    found
+                })
+            };
+            let flight = self.engine.lookups.join(key.clone(), task).ok_or(Unknown::Overloaded)?;
+            match timeout_at(deadline, flight.outcome).await {
+                Ok(Some(Ok(digest))) => return Ok(digest),
+                Ok(_) if flight.joined && Instant::now() < deadline => {}
+                Ok(Some(Err(error))) => return Err(Arc::new(error.into())),
+                Ok(None) => return Err(Arc::new(Unknown::Internal("the look-up died".to_owned()))),
+                Err(_) => return Err(Arc::new(self.timeout())),
+            }
+        }
+    }
+
+    fn timeout(&self) -> Unknown {
+        Unknown::Timeout { millis: self.started.elapsed().as_millis() }
+    }
+
+    /// The mutating call's part of step 6: pins what could be resolved. A failed look-up is left for the
+    /// validating call to deny; here it is a warning.
+    pub(super) fn pin(&self, covered: &[Covered<'_>], decision: &mut Decision) {
+        for covered in covered.iter().filter(|covered| covered.is_pinned() && covered.image.digest().is_none()) {
+            match self.digests.get(covered.image) {
+                Some(Ok(digest)) => decision.pins.push(Pin {
+                    pointer: covered.site.pointer.clone(),
+                    from: covered.site.written.clone(),
+                    to: covered.image.with_digest(digest.clone()).to_string(),
+                }),
+                Some(Err(error)) => {
+                    decision.warnings.push(format!("{}: {}: {error}", covered.site, error.code()));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Starts verification without waiting for it, so that the validating call finds it under way or done.
+    pub(super) fn start(&self, deadline: Instant) {
+        for (image, wanted) in self.images() {
+            if !wanted.is_empty() && self.cached(&image, &wanted).is_none() {
+                drop(self.fly(&image, &wanted, deadline));
+            }
+        }
+    }
+
+    /// Steps 4 and 5, for every distinct image at the same time.
+    pub(super) async fn verify(&mut self, deadline: Instant) {
+        let mut pending = Vec::new();
+        for (image, wanted) in self.images() {
+            match self.cached(&image, &wanted) {
+                Some(verdicts) => {
+                    self.verdicts.insert(image, verdicts);
+                }
+                None => pending.push((image, wanted)),
+            }
+        }
+        let decided = join_all(pending.iter().map(|(image, wanted)| self.decided(image, wanted, deadline))).await;
+        for ((image, _), verdicts) in pending.into_iter().zip(decided) {
+            self.verdicts.insert(image, verdicts);
+        }
+    }
+
+    /// Every distinct resolved image with everything that is asked of it.
+    fn images(&self) -> Vec<(PinnedImage, Vec<&'a Arc<Requirement>>)> {
+        let mut images: Vec<(PinnedImage, Vec<&Arc<Requirement>>)> = Vec::new();
+        for (image, digest) in &self.digests {
+            let Ok(digest) = digest else { continue };
+            let pinned = image.repository().pin(digest.clone());
+            let wanted = self.requirements.get(image).map(Vec::as_slice).unwrap_or_default();
+            match images.iter_mut().find(|(known, _)| *known == pinned) {
+                // Two spellings of one image, `:tag` and `@digest`: they share the work.
+                Some((_, known)) => {
+                    for requirement in wanted {
+                        if !known.iter().any(|known| known.id() == requirement.id()) {
+                            known.push(requirement);
+                        }
+                    }
+                }
+                None => images.push((pinned, wanted.to_vec())),
+            }
+        }
+        images
+    }
+
+    /// The verdicts, if the cache has all of them.
+    fn cached(&self, image: &PinnedImage, wanted: &[&Arc<Requirement>]) -> Option<HashMap<RequirementId, Verdict>> {
+        let trust = self.snapshot.trust.generation();
+        let find = |requirement: &&Arc<Requirement>| {
+            let verdict = self.engine.verdicts.find(image, requirement.id(), trust)?;
+            Some((requirement.id(), verdict))
+        };
+        wanted.iter().map(find).collect()
+    }
+
+    async fn decided(
+        &self,
+        image: &PinnedImage,
+        wanted: &[&Arc<Requirement>],
+        deadline: Instant,
+    ) -> HashMap<RequirementId, Verdict> {
+        let all_unknown = |unknown: Unknown| {
+            let unknown = Arc::new(unknown);
+            wanted.iter().map(|requirement| (requirement.id(), Verdict::Unknown(Arc::clone(&unknown)))).collect()
+        };
+        loop {
+            let Some(flight) = self.fly(image, wanted, deadline) else { return all_unknown(Unknown::Overloaded) };
+            match timeout_at(deadline, flight.outcome).await {
+                Ok(Some(verdicts)) => {
+                    let unsure = verdicts.values().any(|verdict| matches!(verdict, Verdict::Unknown(_)));
+                    if unsure && flight.joined && Instant::now() < deadline {
+                        continue;
+                    }
+                    return (*verdicts).clone();
+                }
+                Ok(None) => return all_unknown(Unknown::Internal("verification died".to_owned())),
+                Err(_) => return all_unknown(self.timeout()),
+            }
+        }
+    }
+
+    fn fly(
+        &self,
+        image: &PinnedImage,
+        wanted: &[&Arc<Requirement>],
+        deadline: Instant,
+    ) -> Option<super::flights::Flight<WorkResult>> {
+        let mut requirements: Vec<RequirementId> = wanted.iter().map(|requirement| requirement.id()).collect();
+        requirements.sort_unstable();
+        let trust = self.snapshot.trust.generation().clone();
+        let key = WorkKey { image: image.to_string(), requirements, trust };
+        self.engine.work.join(key, || {
+            let (engine, snapshot) = (Arc::clone(self.engine), Arc::clone(self.snapshot));
+            let wanted: Vec<Arc<Requirement>> = wanted.iter().map(|requirement| Arc::clone(requirement)).collect();
+            let (image, until) = (image.clone(), deadline + self.engine.settings.grace);
+            examine(engine, snapshot, image, wanted, until).boxed()
+        })
+    }
+
+    /// What is known of each covered image, for step 6.
+    pub(super) fn cases<'b>(&'b self, covered: &'b [Covered<'a>]) -> impl Iterator<Item = Case<'b>> {
+        covered.iter().map(move |covered| {
+            let digest = self.digests.get(covered.image);
+            let pinned = digest.and_then(|digest| digest.as_ref().ok());
+            let pinned = pinned.map(|digest| covered.image.repository().pin(digest.clone()));
+            let verdicts = pinned.as_ref().and_then(|image| self.verdicts.get(image));
+            Case {
+                site: covered.site,
+                image: covered.image,
+                policies: &covered.policies,
+                resolved: digest.map(|digest| digest.as_ref().map_err(Arc::clone)),
+                verdicts,
+                // A template keeps its tag; the Pods made from it are pinned.
+                must_be_pinned: self.is_pod && covered.image.digest().is_none() && covered.is_pinned(),
+            }
+        })
+    }
+}
+
+/// Steps 4 and 5 for one image, in a task of its own.
+async fn examine(
+    engine: Arc<Engine>,
+    snapshot: Arc<Snapshot>,
+    image: PinnedImage,
+    wanted: Vec<Arc<Requirement>>,
+    until: Instant,
+) -> WorkResult {
+    let gathered = gather(&*engine.source, &image, &engine.settings.caps, until).await;
+    let found = image.clone();
+    let trust = Arc::clone(&snapshot.trust);
+    // Milliseconds of cryptography, or more where there is much evidence: not on the threads that answer.
+    let verdicts = tokio::task::spawn_blocking(move || {
+        let docket = Docket::new(&found, &gathered.evidence, &gathered.unreadable, &trust, Timestamp::now());
+        let mut verdicts = HashMap::new();
+        for requirement in &wanted {
+            let verdict = match docket.verify(requirement) {
+                Ok(verified) => Verdict::Passed(verified.iter().map(Vouch::from).collect()),
+                // Some place gave no answer: what is missing may be there.
+                Err(_) if !gathered.failures.is_empty() => {
+                    Verdict::Unknown(Arc::new(Unknown::Fetch(gathered.failures[0].clone())))
+                }
+                Err(rejections) => Verdict::Rejected(rejections.into()),
+            };
+            verdicts.insert(requirement.id(), verdict);
+        }
+        verdicts
+    });
+    let verdicts = verdicts.await.unwrap_or_default();
+    for (requirement, verdict) in &verdicts {
+        engine.verdicts.keep(&image, *requirement, snapshot.trust.generation(), verdict);
+    }
+    Arc::new(verdicts)
+}

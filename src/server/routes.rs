@@ -1,0 +1,222 @@
+//! What is answered on which path.
+
+use std::{
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{RawQuery, State},
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+
+use super::Readiness;
+use crate::{
+    admission::{ExtractError, Operation, Phase, Review, ReviewError, respond},
+    decision::{Class, Decision, Denial, Unknown},
+    pipeline::{Engine, admit},
+    telemetry::{Metrics, log_decision},
+};
+
+/// Limits of one admission request and of all together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Largest body, in bytes. An object is at most 1.5 MiB in etcd, and an update carries two.
+    pub body_bytes: usize,
+    /// The time to answer in where the caller does not say.
+    pub default_timeout: Duration,
+    /// Requests that are worked on at the same time.
+    pub concurrent: usize,
+}
+
+impl Limits {
+    /// What applies where nothing else is set.
+    pub const DEFAULT: Self =
+        Self { body_bytes: 8 << 20, default_timeout: Duration::from_secs(10), concurrent: 1_024 };
+}
+
+/// The longest time that an API server waits for a webhook.
+const MAX_TIMEOUT: Duration = Duration::from_secs(30);
+
+struct Webhook {
+    engine: Arc<Engine>,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+    slots: Semaphore,
+}
+
+/// The router of the HTTPS port.
+pub(super) fn webhook(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: Limits) -> Router {
+    let webhook = Arc::new(Webhook { engine, metrics, limits, slots: Semaphore::new(limits.concurrent) });
+    let call = |phase| {
+        post(move |State(webhook): State<Arc<Webhook>>, RawQuery(query): RawQuery, body: Body| async move {
+            webhook.answer(phase, query.as_deref().unwrap_or_default(), body).await
+        })
+    };
+    Router::new()
+        .route("/mutate", call(Phase::Mutate))
+        .route("/validate", call(Phase::Validate))
+        .with_state(webhook)
+}
+
+/// The router of the plain port.
+pub(super) fn health(engine: Arc<Engine>, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Router {
+    let snapshot = Arc::clone(&engine);
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route(
+            "/readyz",
+            get(move || async move {
+                let policies = snapshot.snapshot().policies.len();
+                if readiness.is_ready() {
+                    (StatusCode::OK, format!("ok: {policies} policies\n"))
+                } else {
+                    (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
+                }
+            }),
+        )
+        .route(
+            "/metrics",
+            get(move || async move {
+                let text = metrics.encode(&engine);
+                ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            }),
+        )
+}
+
+impl Webhook {
+    async fn answer(&self, phase: Phase, query: &str, body: Body) -> Response {
+        let started = Instant::now();
+        let timeout = call_timeout(query).unwrap_or(self.limits.default_timeout);
+        let deadline = started + timeout.saturating_sub(margin(timeout));
+        let Ok(body) = timeout_at(deadline, axum::body::to_bytes(body, self.limits.body_bytes)).await else {
+            return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+        };
+        let body: Bytes = match body {
+            Ok(body) => body,
+            Err(error) => return self.body_error(&error),
+        };
+        match Review::parse(&body) {
+            Ok(review) => self.decide(phase, &review, started, deadline).await,
+            Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        }
+    }
+
+    fn body_error(&self, error: &axum::Error) -> Response {
+        let limited = std::error::Error::source(error).is_some_and(|source| source.to_string().contains("length limit"));
+        if limited {
+            let max = self.limits.body_bytes;
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {max} bytes"));
+        }
+        refuse(StatusCode::BAD_REQUEST, &format!("the body could not be read: {error}"))
+    }
+
+    async fn decide(&self, phase: Phase, review: &Review<'_>, started: Instant, deadline: Instant) -> Response {
+        let request = &review.request;
+        let decision = if matches!(request.operation, Operation::Create | Operation::Update) {
+            match review.subject() {
+                Ok(subject) => match timeout_at(deadline, self.slots.acquire()).await {
+                    Ok(_slot) => admit(&self.engine, &subject, request.namespace.as_deref(), phase, deadline).await,
+                    Err(_) => denied(phase, Class::Unknown, Unknown::Overloaded.code(), &Unknown::Overloaded),
+                },
+                Err(error @ ExtractError::NoObject) => {
+                    return refuse(StatusCode::BAD_REQUEST, &ReviewError::from(error).to_string());
+                }
+                Err(error) => denied(phase, Class::Invalid, "ObjectUnreadable", &error),
+            }
+        } else {
+            // Nothing starts to run by a deletion or a connection.
+            Decision::default()
+        };
+        let elapsed = started.elapsed();
+        self.metrics.record(phase, &decision, elapsed);
+        log_decision(phase, request, &decision, elapsed);
+        let body = respond(&request.uid, &decision);
+        if body.is_empty() {
+            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written");
+        }
+        ([(CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+/// A denial of the object as a whole. The mutating call leaves it to the validating one.
+fn denied(phase: Phase, class: Class, code: &'static str, message: &dyn std::fmt::Display) -> Decision {
+    let mut decision = Decision::default();
+    if phase == Phase::Validate {
+        decision.denials.push(Denial {
+            site: "object".to_owned(),
+            image: String::new(),
+            digest: None,
+            policy: String::new(),
+            requirement: String::new(),
+            class,
+            code,
+            message: message.to_string(),
+        });
+    }
+    decision
+}
+
+fn refuse(status: StatusCode, reason: &str) -> Response {
+    tracing::warn!(status = status.as_u16(), reason, "request refused");
+    (status, format!("{reason}\n")).into_response()
+}
+
+/// What is kept back for writing the answer and getting it to the API server.
+fn margin(timeout: Duration) -> Duration {
+    (timeout / 10).clamp(Duration::from_millis(50), Duration::from_millis(500))
+}
+
+/// The API server's `?timeout=10s`. What cannot be read counts as not given.
+fn call_timeout(query: &str) -> Option<Duration> {
+    let text = query.split('&').find_map(|pair| pair.strip_prefix("timeout="))?;
+    let timeout = parse_go_duration(text)?;
+    (!timeout.is_zero()).then(|| timeout.min(MAX_TIMEOUT))
+}
+
+/// Go's `Duration.String`: `10s`, `1m30s`, `1.5s`, `500ms`.
+fn parse_go_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let unit = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..unit].parse().ok()?;
+        let after = &rest[unit..];
+        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let seconds = match &after[..end] {
+            "h" => 3_600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            _ => return None,
+        };
+        total += Duration::try_from_secs_f64(number * seconds).ok()?;
+        rest = &after[end..];
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_an_api_server_sends() {
+        let ms = |millis| Some(Duration::from_millis(millis));
+        assert_eq!(call_timeout("timeout=10s"), ms(10_000));
+        assert_eq!(call_timeout("a=b&timeout=1m30s"), ms(30_000));
+        assert_eq!(call_timeout("timeout=1.5s"), ms(1_500));
+        assert_eq!(call_timeout("timeout=500ms"), ms(500));
+        for query in ["", "timeout=", "timeout=0s", "timeout=x", "timeout=-1s", "timeout=5", "timeout=99999999999999999999h"] {
+            assert_eq!(call_timeout(query), None, "{query}");
+        }
+    }
+}
