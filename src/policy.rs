@@ -4,6 +4,8 @@
 //! ([`crd`] for `ImagePolicy`, [`kyverno`] for `ClusterPolicy`) are the only makers of a [`Policy`],
 //! and what they cannot express is an error that names the field.
 
+mod document;
+mod field;
 mod glob;
 mod identity;
 mod key;
@@ -11,7 +13,9 @@ pub mod model;
 mod namespace;
 mod pattern;
 mod predicate;
+mod select;
 
+pub use field::{FieldPath, PolicyError, Problem, Step};
 pub use glob::Glob;
 pub use identity::{CompiledRegex, Identity, Pattern, PatternError};
 pub use key::{PublicKey, PublicKeyError};
@@ -19,6 +23,7 @@ pub use model::{
     Authority, AuthorityKind, DigestRule, ImageScope, Mode, Policy, PolicyName, Requirement, RequirementError,
     RequirementId, RequirementKind, Source,
 };
-pub use namespace::NamespaceScope;
-pub use pattern::ImagePattern;
+pub use namespace::{LabelRule, NamespaceScope};
+pub use pattern::{ImagePattern, ImagePatternError};
 pub use predicate::{PredicateType, PredicateTypeError};
+pub use select::{DuplicateName, PolicySet};

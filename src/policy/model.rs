@@ -1,6 +1,6 @@
 //! What a policy says, once it has been read: nothing in here can be invalid.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -307,6 +307,12 @@ impl RequirementId {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(hash.finish().as_ref());
         Self(bytes)
+    }
+}
+
+impl Borrow<str> for PolicyName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
