@@ -180,6 +180,10 @@ pub struct Decision {
     pub pins: Vec<Pin>,
     /// Who vouched for what.
     pub vouched: Vec<Vouched>,
+    /// Policies that every image they cover satisfied so far, by name.
+    pub passed: Vec<String>,
+    /// Policies that an image did not satisfy, whatever their mode.
+    pub failed: Vec<String>,
     /// Images that a policy covered.
     pub covered: usize,
     /// Images that no policy covered.
@@ -208,6 +212,19 @@ impl Decision {
         };
         if !list.contains(&denial) {
             list.push(denial);
+        }
+    }
+
+    /// Counts `policy` as passed, unless an image failed it.
+    fn settle(&mut self, policy: &str, met: bool) {
+        let contains = |names: &[String]| names.iter().any(|name| name == policy);
+        if !met {
+            self.passed.retain(|name| name != policy);
+            if !contains(&self.failed) {
+                self.failed.push(policy.to_owned());
+            }
+        } else if !contains(&self.failed) && !contains(&self.passed) {
+            self.passed.push(policy.to_owned());
         }
     }
 
@@ -255,6 +272,7 @@ pub struct Case<'a> {
 pub fn decide(case: &Case<'_>, decision: &mut Decision) {
     let before = decision.denials.len();
     for policy in case.policies {
+        let mut met = true;
         for requirement in &policy.requirements {
             let verdict = match requirement.kind() {
                 RequirementKind::Deny { message } => {
@@ -273,13 +291,16 @@ pub fn decide(case: &Case<'_>, decision: &mut Decision) {
                 }
                 Verdict::Unknown(unknown) => (Class::Unknown, unknown.code(), unknown.to_string()),
             };
+            met = false;
             decision.record(policy.mode, case.denial(policy, requirement.kind().to_string(), class, code, message));
         }
         if policy.digest == DigestRule::Require && case.image.digest().is_none() {
             let message = "the image is named by a tag, the policy requires a digest".to_owned();
             let denial = case.denial(policy, "digest".to_owned(), Class::Invalid, "DigestRequired", message);
+            met = false;
             decision.record(policy.mode, denial);
         }
+        decision.settle(policy.name.as_str(), met);
     }
     // Only said where nothing worse is: an outage is not a missing digest.
     if case.must_be_pinned && decision.denials.len() == before {
@@ -346,6 +367,7 @@ impl Case<'_> {
             let (code, message) = (unknown.code(), unknown.to_string());
             let denial = self.denial(policy, "digest".to_owned(), Class::Unknown, code, message);
             decision.record(policy.mode, denial);
+            decision.settle(policy.name.as_str(), false);
         }
     }
 }

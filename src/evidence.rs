@@ -11,10 +11,10 @@ use bytes::Bytes;
 use sigstore_types::Bundle;
 
 pub use bundle::{from_bundle, is_bundle_media_type};
+pub(crate) use cosign::logged_envelope_sha256;
 pub use cosign::{
     DSSE_MEDIA_TYPE, SIMPLE_SIGNING_MEDIA_TYPE, canonical_payload, from_legacy_attestation, from_legacy_signature,
 };
-pub(crate) use cosign::logged_envelope_sha256;
 pub use statement::{COSIGN_SIGN_PREDICATE, Statement};
 
 use crate::{

@@ -1,9 +1,6 @@
 //! Logs and metrics.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -19,7 +16,8 @@ use crate::{
 };
 
 /// Upper bounds of the duration histograms, in seconds.
-const BUCKETS: [f64; 14] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+const BUCKETS: [f64; 14] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct RequestLabels {
@@ -161,8 +159,19 @@ pub fn log_decision(phase: Phase, request: &Request<'_>, decision: &Decision, el
         None => "",
     };
     tracing::info!(
-        phase, code = "Allowed", namespace, kind, name, uid, ms, image, policy, identity,
-        covered = decision.covered, pinned = decision.pins.len(), "allowed"
+        phase,
+        code = "Allowed",
+        namespace,
+        kind,
+        name,
+        uid,
+        ms,
+        image,
+        policy,
+        identity,
+        covered = decision.covered,
+        pinned = decision.pins.len(),
+        "allowed"
     );
     for denial in &decision.audited {
         tracing::warn!(phase, code = denial.code, namespace, kind, name, uid, denial = %denial, "audit");

@@ -97,15 +97,10 @@ impl<'a> Docket<'a> {
     /// # Errors
     /// Why it is not satisfied, the failure that came closest first.
     pub fn verify(&self, requirement: &Requirement) -> Result<Vec<Verified>, Vec<Rejection>> {
-        let candidates: Vec<&Case<'a>> = match requirement.kind() {
-            RequirementKind::Deny { message } => return Err(vec![Rejection::DeniedByPolicy(message.clone())]),
-            RequirementKind::Signature => self.cases.iter().filter(|case| case.evidence.is_signature()).collect(),
-            // Step 8 first: the payload is what is signed, so one of another type cannot pass whatever its signature.
-            RequirementKind::Attestation { predicate_type } => {
-                let matches = |case: &&Case<'_>| case.evidence.predicate_type().is_some_and(|uri| predicate_type.matches(uri));
-                self.cases.iter().filter(matches).collect()
-            }
-        };
+        if let RequirementKind::Deny { message } = requirement.kind() {
+            return Err(vec![Rejection::DeniedByPolicy(message.clone())]);
+        }
+        let candidates = self.candidates(requirement.kind());
         let mut rejections = Vec::new();
         let mut verified = Vec::new();
         for authority in requirement.authorities() {
@@ -124,6 +119,31 @@ impl<'a> Docket<'a> {
             });
         }
         Err(self.explain(requirement, rejections, candidates.is_empty()))
+    }
+
+    /// Every piece of evidence that satisfies an authority of `requirement`, whatever its count.
+    #[must_use]
+    pub fn verify_every(&self, requirement: &Requirement) -> Vec<Verified> {
+        let candidates = self.candidates(requirement.kind());
+        let pairs =
+            requirement.authorities().iter().flat_map(|authority| candidates.iter().map(move |case| (authority, case)));
+        let passes = |(authority, case): (&Arc<Authority>, &&Case<'a>)| {
+            let authentic = self.satisfies(authority, case).ok()?;
+            Some(Verified { authority: authority.name.clone(), authentic, origin: case.evidence.origin.clone() })
+        };
+        pairs.filter_map(passes).collect()
+    }
+
+    /// Step 8 first: the payload is what is signed, so one of another type cannot pass whatever its signature.
+    fn candidates(&self, kind: &RequirementKind) -> Vec<&Case<'a>> {
+        let wanted = |evidence: &Evidence| match kind {
+            RequirementKind::Deny { .. } => false,
+            RequirementKind::Signature => evidence.is_signature(),
+            RequirementKind::Attestation { predicate_type } => {
+                evidence.predicate_type().is_some_and(|uri| predicate_type.matches(uri))
+            }
+        };
+        self.cases.iter().filter(|case| wanted(case.evidence)).collect()
     }
 
     fn first_that_satisfies(
@@ -150,9 +170,7 @@ impl<'a> Docket<'a> {
             AuthorityKind::Keyless(identity) => {
                 let authentic = case
                     .keyless
-                    .get_or_init(|| {
-                        authentic::keyless(self.image, case.evidence, self.trust, self.now).map(Arc::new)
-                    })
+                    .get_or_init(|| authentic::keyless(self.image, case.evidence, self.trust, self.now).map(Arc::new))
                     .clone()?;
                 // Step 9.
                 match_identity(identity, &authentic)?;
@@ -174,7 +192,8 @@ impl<'a> Docket<'a> {
         match requirement.kind() {
             RequirementKind::Signature if none => rejections.push(Rejection::SignatureMissing { attestations: others }),
             RequirementKind::Attestation { predicate_type } if none && !others.is_empty() => {
-                rejections.push(Rejection::PredicateTypeMismatch { expected: predicate_type.to_string(), found: others });
+                rejections
+                    .push(Rejection::PredicateTypeMismatch { expected: predicate_type.to_string(), found: others });
             }
             RequirementKind::Attestation { predicate_type } if none => {
                 rejections.push(Rejection::AttestationMissing { predicate_type: predicate_type.to_string() });

@@ -143,7 +143,10 @@ type InJobTemplate = Holder<JobTemplated<InTemplate>>;
 impl Subject {
     /// Reads the images of `object`. With `old`, only those that are new or changed: an image is the same
     /// when the container of that name, in the same list, had it before.
-    pub(super) fn read(group: &str, kind: &str, object: &str, old: Option<&str>) -> Result<Self, ExtractError> {
+    ///
+    /// # Errors
+    /// [`ExtractError`] when `kind` is not one that is read, or an object is not of its shape.
+    pub fn read(group: &str, kind: &str, object: &str, old: Option<&str>) -> Result<Self, ExtractError> {
         let Some((_, _, base)) = KINDS.iter().find(|(g, k, _)| (*g, *k) == (group, kind)) else {
             return Err(ExtractError::Kind { group: shorten(group), kind: shorten(kind) });
         };
@@ -269,9 +272,7 @@ mod tests {
 
     #[test]
     fn an_update_is_held_to_what_it_changes() {
-        let pod = |a: &str, b: &str| {
-            serde_json::json!({"spec": {"containers": [{"name": "a", "image": a}, {"name": "b", "image": b}]}})
-        };
+        let pod = |a: &str, b: &str| serde_json::json!({"spec": {"containers": [{"name": "a", "image": a}, {"name": "b", "image": b}]}});
         let at = |index: usize, image| pair(&format!("/spec/containers/{index}/image"), image);
         assert_eq!(images(("", "Pod"), &pod("x", "y"), Some(&pod("x", "y"))), []);
         assert_eq!(images(("", "Pod"), &pod("x", "z"), Some(&pod("x", "y"))), [at(1, "z")]);
@@ -287,9 +288,14 @@ mod tests {
         let read = |group, kind, object| Subject::read(group, kind, object, None);
         assert!(matches!(read("", "ConfigMap", "{}"), Err(ExtractError::Kind { .. })));
         assert!(matches!(read("apps", "Pod", "{}"), Err(ExtractError::Kind { .. })));
-        for object in ["[]", r#"{"spec":7}"#, r#"{"spec":{"containers":{}}}"#, r#"{"spec":{"containers":[1]}}"#,
-            r#"{"spec":{},"spec":{}}"#, r#"{"spec":{"containers":[{"image":"a","image":"b"}]}}"#]
-        {
+        for object in [
+            "[]",
+            r#"{"spec":7}"#,
+            r#"{"spec":{"containers":{}}}"#,
+            r#"{"spec":{"containers":[1]}}"#,
+            r#"{"spec":{},"spec":{}}"#,
+            r#"{"spec":{"containers":[{"image":"a","image":"b"}]}}"#,
+        ] {
             assert!(matches!(read("", "Pod", object), Err(ExtractError::Shape { .. })), "{object}");
         }
     }

@@ -3,10 +3,7 @@
 use bytes::Bytes;
 use sigstore_types::{Bundle, SignatureContent};
 
-use super::{
-    Content, Evidence, Format, MAX_LOG_ENTRIES, Origin, Statement,
-    statement::PAYLOAD_TYPE,
-};
+use super::{Content, Evidence, Format, MAX_LOG_ENTRIES, Origin, Statement, statement::PAYLOAD_TYPE};
 use crate::{image::Digest, verify::Rejection};
 
 /// Whether a layer with this media type holds a bundle.

@@ -102,8 +102,8 @@ pub fn from_legacy_attestation(
     envelope: &Bytes,
     annotations: &Annotations,
 ) -> Result<Evidence, Rejection> {
-    let parsed: DsseEnvelope = serde_json::from_slice(envelope)
-        .map_err(|error| Rejection::Malformed(format!("DSSE envelope: {error}")))?;
+    let parsed: DsseEnvelope =
+        serde_json::from_slice(envelope).map_err(|error| Rejection::Malformed(format!("DSSE envelope: {error}")))?;
     if parsed.payload_type != PAYLOAD_TYPE {
         return Err(Rejection::Unsupported(format!(
             "DSSE payload type {:?}, expected {PAYLOAD_TYPE:?}",
@@ -193,7 +193,8 @@ fn log_entry(annotation: &str) -> Result<TransparencyLogEntry, Rejection> {
         api_version: String,
         kind: String,
     }
-    let malformed = |what: &str, error: &dyn std::fmt::Display| Rejection::Malformed(format!("log entry {what}: {error}"));
+    let malformed =
+        |what: &str, error: &dyn std::fmt::Display| Rejection::Malformed(format!("log entry {what}: {error}"));
     let RekorBundle { signed_entry_timestamp, payload } =
         serde_json::from_str(annotation).map_err(|error| malformed("annotation", &error))?;
     let body = decode("log entry body", &payload.body)?;
@@ -206,8 +207,8 @@ fn log_entry(annotation: &str) -> Result<TransparencyLogEntry, Rejection> {
     };
     let log_id = hex::decode(&payload.log_id).map_err(|error| malformed("logID", &error))?;
     let index = LogIndex::new(payload.log_index).map_err(|error| malformed("logIndex", &error))?;
-    let time = jiff::Timestamp::from_second(payload.integrated_time)
-        .map_err(|error| malformed("integratedTime", &error))?;
+    let time =
+        jiff::Timestamp::from_second(payload.integrated_time).map_err(|error| malformed("integratedTime", &error))?;
     let set = SignedTimestamp::new(decode("signed entry timestamp", &signed_entry_timestamp)?);
     Ok(TransparencyLogEntry::new(index, LogId::new(LogKeyId::new(log_id)), kind_version, CanonicalizedBody::new(body))
         .with_integrated_time(time)

@@ -81,7 +81,9 @@ mod tests {
     use super::*;
 
     fn statement(kind: &str, hex: &str) -> String {
-        format!(r#"{{"_type":"{kind}","subject":[{{"name":"x","digest":{{"sha256":"{hex}"}}}}],"predicateType":"p","predicate":{{}}}}"#)
+        format!(
+            r#"{{"_type":"{kind}","subject":[{{"name":"x","digest":{{"sha256":"{hex}"}}}}],"predicateType":"p","predicate":{{}}}}"#
+        )
     }
 
     #[test]

@@ -32,11 +32,8 @@ pub struct Lifetimes {
 
 impl Lifetimes {
     /// What applies where nothing else is set.
-    pub const DEFAULT: Self = Self {
-        pass: Duration::from_secs(3_600),
-        rejection: Duration::from_secs(10),
-        tag: Duration::from_secs(2),
-    };
+    pub const DEFAULT: Self =
+        Self { pass: Duration::from_secs(3_600), rejection: Duration::from_secs(10), tag: Duration::from_secs(2) };
 }
 
 /// Counters of the verdict cache.
@@ -177,10 +174,7 @@ impl Tags {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        decision::Unknown,
-        policy::Requirement,
-    };
+    use crate::{decision::Unknown, policy::Requirement};
 
     fn image(repository: &str) -> PinnedImage {
         let reference: Reference = repository.parse().expect("a reference");

@@ -96,7 +96,12 @@ pub(super) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn new(engine: &'a Arc<Engine>, snapshot: &'a Arc<Snapshot>, is_pod: bool, covered: &[Covered<'a>]) -> Self {
+    pub(super) fn new(
+        engine: &'a Arc<Engine>,
+        snapshot: &'a Arc<Snapshot>,
+        is_pod: bool,
+        covered: &[Covered<'a>],
+    ) -> Self {
         let mut requirements: HashMap<&Reference, Vec<&Arc<Requirement>>> = HashMap::new();
         let mut digests = HashMap::new();
         for covered in covered {

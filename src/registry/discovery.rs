@@ -176,7 +176,9 @@ impl Search<'_> {
         let origin = || Origin { format, digest: layer.digest.clone() };
         let bytes = match self.fetch_layer(format, layer, max_bytes).await {
             Ok(bytes) => bytes,
-            Err(NoBytes::Rejected(rejection)) => return Some(Piece::Unreadable(Unreadable { origin: origin(), rejection })),
+            Err(NoBytes::Rejected(rejection)) => {
+                return Some(Piece::Unreadable(Unreadable { origin: origin(), rejection }));
+            }
             Err(NoBytes::Failed(failure)) => return Some(Piece::Failure(failure)),
         };
         let digest = layer.digest.clone();
@@ -208,10 +210,7 @@ impl Search<'_> {
         if self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_err() {
             return Err(too_large("with all that was read before, a layer", self.caps.evidence_bytes));
         }
-        self.source
-            .blob(&self.image.repository, layer, max_bytes, self.deadline)
-            .await
-            .map_err(NoBytes::Failed)
+        self.source.blob(&self.image.repository, layer, max_bytes, self.deadline).await.map_err(NoBytes::Failed)
     }
 }
 

@@ -1,9 +1,6 @@
 //! What is answered on which path.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -39,8 +36,7 @@ pub struct Limits {
 
 impl Limits {
     /// What applies where nothing else is set.
-    pub const DEFAULT: Self =
-        Self { body_bytes: 8 << 20, default_timeout: Duration::from_secs(10), concurrent: 1_024 };
+    pub const DEFAULT: Self = Self { body_bytes: 8 << 20, default_timeout: Duration::from_secs(10), concurrent: 1_024 };
 }
 
 /// The longest time that an API server waits for a webhook.
@@ -61,10 +57,7 @@ pub(super) fn webhook(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: Limits
             webhook.answer(phase, query.as_deref().unwrap_or_default(), body).await
         })
     };
-    Router::new()
-        .route("/mutate", call(Phase::Mutate))
-        .route("/validate", call(Phase::Validate))
-        .with_state(webhook)
+    Router::new().route("/mutate", call(Phase::Mutate)).route("/validate", call(Phase::Validate)).with_state(webhook)
 }
 
 /// The router of the plain port.
@@ -111,7 +104,8 @@ impl Webhook {
     }
 
     fn body_error(&self, error: &axum::Error) -> Response {
-        let limited = std::error::Error::source(error).is_some_and(|source| source.to_string().contains("length limit"));
+        let limited =
+            std::error::Error::source(error).is_some_and(|source| source.to_string().contains("length limit"));
         if limited {
             let max = self.limits.body_bytes;
             return refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {max} bytes"));
@@ -215,7 +209,9 @@ mod tests {
         assert_eq!(call_timeout("a=b&timeout=1m30s"), ms(30_000));
         assert_eq!(call_timeout("timeout=1.5s"), ms(1_500));
         assert_eq!(call_timeout("timeout=500ms"), ms(500));
-        for query in ["", "timeout=", "timeout=0s", "timeout=x", "timeout=-1s", "timeout=5", "timeout=99999999999999999999h"] {
+        for query in
+            ["", "timeout=", "timeout=0s", "timeout=x", "timeout=-1s", "timeout=5", "timeout=99999999999999999999h"]
+        {
             assert_eq!(call_timeout(query), None, "{query}");
         }
     }

@@ -76,7 +76,9 @@ impl SelfSigned {
     /// # Errors
     /// When a name is neither.
     pub fn new(names: Vec<String>) -> Result<Self, TlsError> {
-        use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+        use rcgen::{
+            BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+        };
         let mut ca = CertificateParams::new(Vec::new())?;
         ca.distinguished_name.push(DnType::CommonName, "bonafide self-signed CA");
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -152,8 +154,8 @@ fn load(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     if chain.is_empty() {
         return Err(content(certificate, "certificate chain", "it has no certificate".to_owned()));
     }
-    let private = PrivateKeyDer::from_pem_slice(&key_pem)
-        .map_err(|error| content(key, "private key", error.to_string()))?;
+    let private =
+        PrivateKeyDer::from_pem_slice(&key_pem).map_err(|error| content(key, "private key", error.to_string()))?;
     certified(chain, &private).map_err(|error| content(key, "private key", error.to_string()))
 }
 

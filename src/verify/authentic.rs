@@ -36,6 +36,15 @@ pub enum Signer {
     },
 }
 
+impl std::fmt::Display for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Certificate { issuer, subject } => write!(f, "{subject} (issuer {issuer})"),
+            Self::Key { fingerprint } => write!(f, "key sha256:{fingerprint}"),
+        }
+    }
+}
+
 /// Evidence that is authentic, whoever signed it.
 #[derive(Clone, Debug)]
 pub struct Authentic {
@@ -99,9 +108,7 @@ fn check(
     policy: &dyn sigstore_verify::Policy,
 ) -> Result<VerificationResult, Rejection> {
     // Step 7 first, for it is the cheapest: what names another image cannot pass.
-    evidence
-        .names(image)
-        .map_err(|found| Rejection::PayloadMismatch { expected: image.digest.clone(), found })?;
+    evidence.names(image).map_err(|found| Rejection::PayloadMismatch { expected: image.digest.clone(), found })?;
     let entries = &evidence.bundle.verification_material.tlog_entries;
     if entries.iter().any(|entry| entry.inclusion_promise.is_none() && entry.inclusion_proof.is_none()) {
         return Err(Rejection::LogEntryMissing("an entry has neither promise nor proof".to_owned()));

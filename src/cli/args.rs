@@ -1,0 +1,76 @@
+//! Arguments that several commands share.
+
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+
+use clap::Args;
+
+use crate::{
+    image::Registry,
+    registry::{
+        Caps, OciSource,
+        auth::Credentials,
+        http::{HttpOptions, HttpSource, Mirror, PrivateAddresses, Proxy},
+        layout::LayoutSource,
+    },
+};
+
+/// What is trusted.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Trust")]
+pub(super) struct TrustArgs {
+    /// A trusted_root.json to trust in place of the embedded public-good instance
+    #[arg(long, value_name = "FILE")]
+    pub(super) trusted_root: Option<PathBuf>,
+}
+
+/// Where images are read from.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Registry")]
+pub(super) struct RegistryArgs {
+    /// Read a registry from another place: a pull-through mirror, or a registry on this machine
+    #[arg(long, value_name = "HOST=URL", conflicts_with = "layout")]
+    registry_mirror: Vec<Mirror>,
+    /// Ask a registry over plain HTTP
+    #[arg(long, value_name = "HOST", conflicts_with = "layout")]
+    plain_http: Vec<Registry>,
+    /// Let a registry, or a host that one redirects to, be at a loopback or link-local address
+    #[arg(long, value_name = "HOST", conflicts_with = "layout")]
+    allow_host: Vec<Registry>,
+    /// A PEM file with certificate authorities to trust for registries, in addition to the system's
+    #[arg(long, value_name = "FILE", conflicts_with = "layout")]
+    registry_ca_file: Vec<PathBuf>,
+    /// Registry credentials [default: $DOCKER_CONFIG/config.json, ~/.docker/config.json, $`REGISTRY_AUTH_FILE`]
+    #[arg(long, value_name = "FILE", conflicts_with = "layout")]
+    docker_config: Option<PathBuf>,
+    /// Read images from an OCI image layout on disk, and from nowhere else
+    #[arg(long, value_name = "DIR")]
+    layout: Option<PathBuf>,
+}
+
+impl RegistryArgs {
+    /// The source that these arguments describe.
+    pub(super) fn source(self, caps: Caps) -> anyhow::Result<Arc<dyn OciSource>> {
+        if let Some(folder) = self.layout {
+            return Ok(Arc::new(LayoutSource::open(folder, caps)?));
+        }
+        let credentials = match self.docker_config {
+            Some(path) => Credentials::File(path),
+            None => Credentials::Discover,
+        };
+        let source = HttpSource::new(HttpOptions {
+            mirrors: self.registry_mirror,
+            plain_http: self.plain_http,
+            allowed_hosts: self.allow_host,
+            private: PrivateAddresses::Allow,
+            ca_files: self.registry_ca_file,
+            credentials,
+            proxy: Proxy::FromEnvironment,
+            caps,
+            user_agent: concat!("bonafide/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connect_timeout: Duration::from_secs(5),
+            idle_connections: 32,
+            concurrency: NonZeroUsize::MIN.saturating_add(63),
+        })?;
+        Ok(Arc::new(source))
+    }
+}
