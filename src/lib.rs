@@ -1,5 +1,6 @@
 //! Bonafide: Kubernetes admission by image signature (crate doc to be completed).
 pub mod admission;
+pub mod cli;
 pub mod decision;
 pub mod evidence;
 pub mod image;

@@ -1,0 +1,143 @@
+//! Credential helpers: programs named `docker-credential-<name>` that print one credential.
+
+use std::{process::Stdio, time::Duration};
+
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::Command,
+};
+
+use super::{Credential, Secret};
+
+/// How long a helper may take: those of cloud providers ask a service of their own.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// What a helper may print, in bytes.
+const MAX_OUTPUT_BYTES: u64 = 64 << 10;
+/// What the protocol's reference implementation prints where there is no credential.
+const NOT_FOUND: &str = "credentials not found";
+
+/// The name of a credential helper: `[a-z0-9._-]+`, so that it can only be a program on the path.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct HelperName(String);
+
+/// Why a helper gave no answer. Its output is not repeated: it may hold a secret.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub(super) enum HelperError {
+    #[error("credential helper name {0:?} has other characters than a-z, 0-9, `.`, `_`, `-`")]
+    Name(String),
+    #[error("credential helper {program} could not be run: {error}")]
+    Run { program: String, error: String },
+    #[error("credential helper {program} took longer than {} s", TIMEOUT.as_secs())]
+    Timeout { program: String },
+    #[error("credential helper {program} failed ({status})")]
+    Failed { program: String, status: String },
+    #[error("credential helper {program} printed something that is not a credential")]
+    Output { program: String },
+}
+
+impl HelperName {
+    pub(super) fn parse(name: &str) -> Result<Self, HelperError> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
+            return Err(HelperError::Name(name.chars().take(64).collect()));
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    fn program(&self) -> String {
+        format!("docker-credential-{}", self.0)
+    }
+
+    /// Asks the helper for the credential of `server`, `None` where it has none.
+    ///
+    /// # Errors
+    /// [`HelperError`] when it cannot be run, fails, or prints something else.
+    pub(super) async fn get(&self, server: &str) -> Result<Option<Credential>, HelperError> {
+        let timeout = || HelperError::Timeout { program: self.program() };
+        tokio::time::timeout(TIMEOUT, self.run(server)).await.map_err(|_| timeout())?
+    }
+
+    async fn run(&self, server: &str) -> Result<Option<Credential>, HelperError> {
+        let program = self.program();
+        let failed = |error: std::io::Error| HelperError::Run { program: self.program(), error: error.to_string() };
+        let mut child = Command::new(&program)
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        if let Some(mut input) = child.stdin.take() {
+            // A helper that does not read its input may still answer.
+            let _ = input.write_all(server.as_bytes()).await;
+        }
+        let mut output = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(MAX_OUTPUT_BYTES + 1).read_to_end(&mut output).await.map_err(failed)?;
+        }
+        if output.len() as u64 > MAX_OUTPUT_BYTES {
+            return Err(HelperError::Output { program });
+        }
+        let status = child.wait().await.map_err(failed)?;
+        if !status.success() {
+            let not_found = String::from_utf8_lossy(&output).contains(NOT_FOUND);
+            return if not_found { Ok(None) } else { Err(HelperError::Failed { program, status: status.to_string() }) };
+        }
+        parse(&output).ok_or(HelperError::Output { program })
+    }
+}
+
+/// The outer `None`: not an answer. The inner: no credential.
+#[expect(clippy::option_option, reason = "an answer that says there is none is not a missing answer")]
+fn parse(output: &[u8]) -> Option<Option<Credential>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        #[serde(default)]
+        username: String,
+        secret: String,
+    }
+    let answer: Answer = serde_json::from_slice(output).ok()?;
+    if answer.secret.is_empty() {
+        return Some(None);
+    }
+    let secret = Secret::new(&answer.secret);
+    Some(Some(match answer.username.as_str() {
+        "<token>" => Credential::IdentityToken(secret),
+        _ => Credential::Basic { username: answer.username, password: secret },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_programs_on_the_path() {
+        for name in ["ecr-login", "gcr", "osxkeychain", "acr-env", "a.b_c"] {
+            assert!(HelperName::parse(name).is_ok(), "{name}");
+        }
+        for name in ["", "../x", "a/b", "a b", "A", "a;b", "a\0", "ä"] {
+            assert!(matches!(HelperName::parse(name), Err(HelperError::Name(_))), "{name}");
+        }
+    }
+
+    #[test]
+    fn answers_are_credentials_or_none() {
+        let basic = Credential::Basic { username: "u".to_owned(), password: Secret::new("p") };
+        assert_eq!(parse(br#"{"ServerURL":"x","Username":"u","Secret":"p"}"#), Some(Some(basic)));
+        let token = Credential::IdentityToken(Secret::new("t"));
+        assert_eq!(parse(br#"{"Username":"<token>","Secret":"t"}"#), Some(Some(token)));
+        assert_eq!(parse(br#"{"Username":"","Secret":""}"#), Some(None));
+        assert_eq!(parse(b"{}"), None);
+        assert_eq!(parse(b"secret"), None);
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_is_not_there_is_an_error() {
+        let found = HelperName::parse("no-such-helper-here").unwrap().get("ghcr.io").await;
+        assert!(matches!(found, Err(HelperError::Run { .. })), "{found:?}");
+    }
+}

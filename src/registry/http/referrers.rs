@@ -1,0 +1,145 @@
+//! The referrers API (OCI distribution-spec 1.1, "Listing Referrers").
+
+use reqwest::{
+    Url,
+    header::{CONTENT_TYPE, HeaderMap, LINK},
+};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::{HttpSource, exchange::Want, link, redirect::same_origin};
+use crate::{
+    image::{Digest, Repository},
+    registry::{Descriptor, FetchError, FetchErrorKind, Referrers},
+};
+
+const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+/// How much all pages together may have, in multiples of one page's cap.
+const MAX_PAGES_BYTES: u64 = 4;
+
+impl HttpSource {
+    pub(super) async fn fetch_referrers(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        deadline: Instant,
+    ) -> Result<Referrers, FetchError> {
+        let target = self.target(repository).await?;
+        let caps = &self.shared.caps;
+        let first = target.url("referrers", digest.as_str())?;
+        let error = |kind| target.error(&first, kind);
+        let protocol = |why: String| error(FetchErrorKind::Protocol(why));
+        let mut listed = Vec::new();
+        let mut entries = 0;
+        let mut bytes = 0;
+        let mut url = first.clone();
+        for page in 0..caps.referrers_pages {
+            let want = Want {
+                url: url.clone(),
+                accept: INDEX_TYPE,
+                max_bytes: caps.referrers_bytes,
+                algorithm: None,
+                deadline,
+            };
+            let answer = self.ask(&target, &want).await?;
+            let body = match answer.body {
+                Some(body) if is_index(&answer.headers) => body,
+                // Only the first page tells whether there is such an API.
+                None if !matches!(answer.status, 400 | 404 | 405 | 406) => {
+                    return Err(error(FetchErrorKind::Status(answer.status)));
+                }
+                _ if page == 0 => return Ok(Referrers::Unsupported),
+                _ => return Err(protocol(format!("page {} of the referrers is not an index", page + 1))),
+            };
+            bytes += body.bytes.len() as u64;
+            if bytes > caps.referrers_bytes * MAX_PAGES_BYTES {
+                return Err(error(FetchErrorKind::TooLarge { max_bytes: caps.referrers_bytes * MAX_PAGES_BYTES }));
+            }
+            let index: Index = serde_json::from_slice(&body.bytes)
+                .map_err(|error| protocol(format!("the list of referrers is not an index: {error}")))?;
+            entries += index.manifests.len();
+            if entries > caps.referrers {
+                return Err(protocol(format!("more than {} referrers", caps.referrers)));
+            }
+            listed.extend(index.manifests.into_iter().filter_map(Entry::readable));
+            match next_page(&answer.headers, &first, &url).map_err(protocol)? {
+                Some(next) => url = next,
+                None => return Ok(Referrers::Listed(listed)),
+            }
+        }
+        Err(protocol(format!("more than {} pages of referrers", caps.referrers_pages)))
+    }
+}
+
+#[derive(Deserialize)]
+struct Index {
+    #[serde(default)]
+    manifests: Vec<Entry>,
+}
+
+/// A descriptor that cannot be read (an unknown digest algorithm, say) is somebody's, but not evidence that
+/// we can use: it must not take the others away.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Readable(Descriptor),
+    Other(serde::de::IgnoredAny),
+}
+
+impl Entry {
+    fn readable(self) -> Option<Descriptor> {
+        match self {
+            Self::Readable(descriptor) => Some(descriptor),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+fn is_index(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(INDEX_TYPE))
+}
+
+/// The next page, which has to be one of the same list.
+fn next_page(headers: &HeaderMap, first: &Url, current: &Url) -> Result<Option<Url>, String> {
+    for header in headers.get_all(LINK) {
+        let text = header.to_str().map_err(|_| "its Link header is not text".to_owned())?;
+        let Some(next) = link::next(text) else { continue };
+        let mut next = current.join(next).map_err(|_| "its Link header has no URL".to_owned())?;
+        if !same_origin(first, &next) || first.path() != next.path() || !next.username().is_empty() {
+            return Err("its Link header leads away from the list of referrers".to_owned());
+        }
+        next.set_fragment(None);
+        return Ok(Some(next));
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_one_of_the_same_list() {
+        let first = Url::parse("https://r.io/v2/a/referrers/sha256:0").unwrap();
+        let next = |link: &str| {
+            let headers = HeaderMap::from_iter([(LINK, link.parse().unwrap())]);
+            next_page(&headers, &first, &first).map(|url| url.map(String::from))
+        };
+        let second = "https://r.io/v2/a/referrers/sha256:0?last=x";
+        for link in
+            ["<?last=x>; rel=next", "</v2/a/referrers/sha256:0?last=x>; rel=next", &format!("<{second}>; rel=next")]
+        {
+            assert_eq!(next(link), Ok(Some(second.to_owned())), "{link}");
+        }
+        assert_eq!(next("<?last=x>; rel=prev"), Ok(None));
+        for link in [
+            "/v2/b/referrers/sha256:0",
+            "http://r.io/v2/a/referrers/sha256:0",
+            "//evil.io/v2/a/referrers/sha256:0",
+            "../../x",
+        ] {
+            assert!(next(&format!("<{link}>; rel=next")).is_err(), "{link}");
+        }
+    }
+}
