@@ -5,7 +5,9 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ImagePatternError, PatternError, PredicateTypeError, PublicKeyError, RequirementError};
+use super::{
+    ImagePatternError, Pattern, PatternError, PolicyName, PredicateTypeError, PublicKeyError, RequirementError,
+};
 
 /// The way to a field: `spec.rules[0].verifyImages[0].attestors`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -190,6 +192,37 @@ pub(super) fn decode<T: DeserializeOwned>(value: Value, field: &FieldPath) -> Re
         let at = field.join(&FieldPath::from(error.path()));
         at.error(Problem::Shape(error.into_inner().to_string()))
     })
+}
+
+/// Two fields of which one has to be there: a pattern and a regular expression.
+pub(super) struct Choice<'a> {
+    pub(super) plain: (&'static str, Option<&'a str>, fn(&str) -> Result<Pattern, PatternError>),
+    pub(super) regex: (&'static str, Option<&'a str>),
+    pub(super) both: &'static str,
+}
+
+impl Choice<'_> {
+    pub(super) fn read(&self, field: &FieldPath) -> Result<Pattern, PolicyError> {
+        let ((plain_name, plain, read_plain), (regex_name, regex)) = (self.plain, self.regex);
+        match (plain, regex) {
+            (Some(text), None) => read_plain(text).map_err(|error| field.key(plain_name).error(error)),
+            (None, Some(text)) => Pattern::regex(text).map_err(|error| field.key(regex_name).error(error)),
+            (None, None) => Err(field.error(Problem::ExactlyOne { fields: self.both, found: 0 })),
+            (Some(_), Some(_)) => Err(field.error(Problem::ExactlyOne { fields: self.both, found: 2 })),
+        }
+    }
+}
+
+/// The name of an object, which is a DNS subdomain (RFC 1123) as Kubernetes asks.
+pub(super) fn object_name(name: &str, field: &FieldPath) -> Result<PolicyName, PolicyError> {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    let is_name =
+        name.len() <= 253 && edge(name.chars().next()) && edge(name.chars().next_back()) && name.bytes().all(inner);
+    is_name
+        .then(|| PolicyName::new(name))
+        .flatten()
+        .ok_or_else(|| field.error(Problem::Name { found: name.chars().take(160).collect() }))
 }
 
 #[cfg(test)]

@@ -68,6 +68,14 @@ pub enum PatternError {
         /// What was given.
         text: String,
     },
+    /// It has a wildcard where none has a meaning.
+    #[error(
+        "{text:?} has a wildcard, but is taken character by character; a regular expression has a field of its own"
+    )]
+    Wildcard {
+        /// What was given.
+        text: String,
+    },
     /// It would accept any identity.
     #[error("{text:?} matches anything, so anybody would be trusted")]
     MatchesAnything {
