@@ -16,7 +16,6 @@ use crate::{
     admission::{ExtractError, Phase, Subject},
     decision::{Class, Decision},
     pipeline::{Engine, Settings, Snapshot, admit},
-    policy::PolicySet,
     registry::Caps,
 };
 
@@ -45,6 +44,9 @@ pub(super) struct ApplyArgs {
     registry: RegistryArgs,
 }
 
+/// The webhook's time-out where nothing else is set, for policies that ask for another.
+const WEBHOOK_TIMEOUT_S: u32 = 10;
+
 /// The counts of the last line.
 #[derive(Default)]
 struct Tally {
@@ -66,10 +68,16 @@ struct Resource {
 
 pub(super) async fn run(args: ApplyArgs) -> anyhow::Result<Status> {
     let trust = files::trust_root(args.trust.trusted_root.as_deref())?;
-    let policies = files::policies(&args.policies, &trust)?;
+    let files::Read { policies, notes } = files::policies(&args.policies, &trust, WEBHOOK_TIMEOUT_S)?;
     let resources = read_resources(&args.resource)?;
-    print_notes(&policies);
-    println!("Applying {} to {}\n", count(policies.len(), "policy", "policies"), count(resources.len(), "resource", "resources"));
+    for note in notes {
+        anstream::eprintln!("{}: {note}", paint::unsure("note"));
+    }
+    println!(
+        "Applying {} to {}\n",
+        count(policies.len(), "policy", "policies"),
+        count(resources.len(), "resource", "resources")
+    );
     let source = args.registry.source(Caps::DEFAULT)?;
     let engine = Engine::new(Snapshot { policies, trust: trust.into() }, source, Settings::DEFAULT);
     let mut tally = Tally::default();
@@ -159,14 +167,6 @@ fn report(resource: &Resource, decision: &Decision, detailed: bool, tally: &mut 
     }
 }
 
-fn print_notes(policies: &PolicySet) {
-    for policy in policies.iter() {
-        for note in &policy.notes {
-            anstream::eprintln!("{}: policy {}: {note}", paint::unsure("note"), policy.name);
-        }
-    }
-}
-
 /// What the policies leave open, said where a user could think otherwise.
 fn print_uncovered(mut uncovered: Vec<String>) {
     uncovered.sort_unstable();
@@ -212,8 +212,8 @@ fn add_resource(mut object: Value, resources: &mut Vec<Resource>) -> anyhow::Res
     if object.is_null() {
         return Ok(());
     }
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let (Some(api_version), Some(kind)) = (text("/apiVersion"), text("/kind")) else {
+    let text = |object: &Value, pointer| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let (Some(api_version), Some(kind)) = (text(&object, "/apiVersion"), text(&object, "/kind")) else {
         bail!("a document has no apiVersion and kind");
     };
     if kind == "List" || kind.ends_with("List") {
@@ -225,8 +225,8 @@ fn add_resource(mut object: Value, resources: &mut Vec<Resource>) -> anyhow::Res
         }
     }
     let group = api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
-    let name = text("/metadata/name").or_else(|| text("/metadata/generateName")).unwrap_or_default();
-    let namespace = text("/metadata/namespace").unwrap_or_else(|| "default".to_owned());
+    let name = text(&object, "/metadata/name").or_else(|| text(&object, "/metadata/generateName")).unwrap_or_default();
+    let namespace = text(&object, "/metadata/namespace").unwrap_or_else(|| "default".to_owned());
     resources.push(Resource { group, kind, name, namespace, object });
     Ok(())
 }

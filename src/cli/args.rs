@@ -51,13 +51,13 @@ impl RegistryArgs {
     /// The source that these arguments describe.
     pub(super) fn source(self, caps: Caps) -> anyhow::Result<Arc<dyn OciSource>> {
         if let Some(folder) = self.layout {
-            return Ok(Arc::new(LayoutSource::open(folder, caps)?));
+            return Ok(Arc::new(LayoutSource::open(&folder, caps)?));
         }
         let credentials = match self.docker_config {
-            Some(path) => Credentials::File(path),
-            None => Credentials::Discover,
+            Some(path) => Credentials::docker_config(&path),
+            None => Credentials::discover(),
         };
-        let source = HttpSource::new(HttpOptions {
+        let source = HttpSource::new(&HttpOptions {
             mirrors: self.registry_mirror,
             plain_http: self.plain_http,
             allowed_hosts: self.allow_host,

@@ -27,24 +27,37 @@ pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
 pub(super) fn trust_root(path: Option<&Path>) -> anyhow::Result<TrustRoot> {
     match path {
         None => Ok(TrustRoot::public_good()?),
-        Some(path) => {
-            TrustRoot::from_json(&read_text(path)?).with_context(|| format!("trust root {}", path.display()))
-        }
+        Some(path) => TrustRoot::from_json(&read_text(path)?).with_context(|| format!("trust root {}", path.display())),
     }
 }
 
-/// The policies in `paths`: files, or the YAML files directly in a folder.
-pub(super) fn policies(paths: &[PathBuf], trust: &TrustRoot) -> anyhow::Result<PolicySet> {
-    let context = ReadContext { known_logs: trust.logs() };
+/// What was read from policy files.
+pub(super) struct Read {
+    pub(super) policies: PolicySet,
+    /// What their authors should know, a line each.
+    pub(super) notes: Vec<String>,
+}
+
+/// The policies in `paths`: files, or the YAML files directly in a folder. `timeout_s` is the time-out of the
+/// webhook, which a policy may ask to be another.
+pub(super) fn policies(paths: &[PathBuf], trust: &TrustRoot, timeout_s: u32) -> anyhow::Result<Read> {
+    let context = ReadContext { known_logs: trust.logs().to_vec(), webhook_timeout_seconds: Some(timeout_s) };
     let mut policies: Vec<Policy> = Vec::new();
+    let mut notes = Vec::new();
     for path in paths {
         let files = if path.is_dir() { yaml_files(path)? } else { vec![path.clone()] };
         for file in files {
             let text = read_text(&file)?;
-            policies.extend(read_policies(&text, &file.display().to_string(), &context)?);
+            let read = read_policies(&text, &file.display().to_string(), &context)?;
+            policies.extend(read.policies);
+            notes.extend(read.notes);
         }
     }
-    Ok(PolicySet::new(policies)?)
+    let policies = PolicySet::new(policies)?;
+    notes.extend(
+        policies.iter().flat_map(|policy| policy.notes.iter().map(|note| format!("policy {}: {note}", policy.name))),
+    );
+    Ok(Read { policies, notes })
 }
 
 fn yaml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {

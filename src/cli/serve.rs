@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     pipeline::{Engine, Lifetimes, Settings, Snapshot},
+    policy::ImageScope,
     registry::Caps,
     server::{CertificateSource, Limits, SelfSigned, Server, ServerOptions},
     telemetry::{LogFormat, Metrics, init_logs},
@@ -69,8 +70,8 @@ struct ServerArgs {
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     cache_mib: u64,
     /// Seconds to answer in where the caller names no time-out
-    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=30))]
-    default_timeout_s: u64,
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=30))]
+    default_timeout_s: u32,
     /// Seconds to go on taking calls after SIGTERM, until no new ones are sent here
     #[arg(long, value_name = "S", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600))]
     drain_delay_s: u64,
@@ -96,14 +97,14 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Status> {
     init_logs(if text { LogFormat::Text } else { LogFormat::Json }, colour);
 
     let trust = files::trust_root(args.trust.trusted_root.as_deref())?;
-    let policies = files::policies(&args.policy, &trust)?;
+    let files::Read { policies, notes } = files::policies(&args.policy, &trust, args.server.default_timeout_s)?;
+    for note in notes {
+        tracing::warn!("{note}");
+    }
     for policy in policies.iter() {
-        for note in &policy.notes {
-            tracing::warn!(policy = %policy.name, "{note}");
-        }
         tracing::info!(policy = %policy.name, mode = %policy.mode, "policy loaded");
     }
-    if !policies.iter().any(|policy| policy.is_fallback()) {
+    if !policies.iter().any(|policy| matches!(policy.images, ImageScope::Fallback { .. })) {
         tracing::warn!("no fallback policy is loaded: images that no policy covers are admitted, signed or not");
     }
     let source = args.registry.source(Caps::DEFAULT)?;
@@ -134,7 +135,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Status> {
         listen: server.listen,
         health_listen: server.health_listen,
         certificate,
-        limits: Limits { default_timeout: Duration::from_secs(server.default_timeout_s), ..Limits::DEFAULT },
+        limits: Limits { default_timeout: Duration::from_secs(server.default_timeout_s.into()), ..Limits::DEFAULT },
         drain_delay: Duration::from_secs(server.drain_delay_s),
         drain_timeout: Duration::from_secs(30),
     };

@@ -43,7 +43,7 @@ pub(super) struct VerifyAttestationArgs {
     /// Predicate type: a URI, or slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx,
     /// vuln, openvex, custom
     #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
-    predicate_type: String,
+    predicate_type: PredicateType,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -95,7 +95,7 @@ pub(super) async fn run(args: VerifyArgs) -> anyhow::Result<Status> {
 }
 
 pub(super) async fn run_attestation(args: VerifyAttestationArgs) -> anyhow::Result<Status> {
-    let predicate_type = PredicateType::from_cosign(&args.predicate_type)?;
+    let predicate_type = args.predicate_type;
     verify_all(args.common, RequirementKind::Attestation { predicate_type }).await
 }
 
@@ -196,7 +196,9 @@ fn print_verified(
     );
     match verified.first().map(|verified| &verified.authentic().signer) {
         Some(Signer::Key { .. }) => eprintln!("  - The signatures were verified against the specified public key\n"),
-        _ => eprintln!("  - The code-signing certificate was verified using trusted certificate authority certificates\n"),
+        _ => eprintln!(
+            "  - The code-signing certificate was verified using trusted certificate authority certificates\n"
+        ),
     }
     match (output, requirement.kind()) {
         (Output::Text, _) => {
@@ -209,7 +211,8 @@ fn print_verified(
         }
         (Output::Json, RequirementKind::Attestation { .. }) => {
             for verified in verified {
-                if let Some(evidence) = gathered.evidence.iter().find(|evidence| evidence.origin == *verified.origin()) {
+                if let Some(evidence) = gathered.evidence.iter().find(|evidence| evidence.origin == *verified.origin())
+                {
                     println!("{}", envelope(evidence));
                 }
             }
