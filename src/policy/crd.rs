@@ -32,8 +32,8 @@ pub use parse::parse;
 pub struct ImagePolicySpec {
     /// What happens to an object with an image that does not meet this policy: `Enforce` denies it, `Warn` admits
     /// it with a warning, `Audit` admits and reports it. `Enforce` where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
+    #[serde(default = "Mode::where_left_out")]
+    pub mode: Mode,
 
     /// Which images this policy covers, and in which namespaces.
     #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
@@ -48,8 +48,8 @@ pub struct ImagePolicySpec {
     /// What becomes of a tag: `Pin` replaces it by the digest that was verified, `Require` denies it, `Ignore` leaves
     /// it. `Pin` where left out. Where a signature or an attestation is required, `Ignore` pins as well: a tag may
     /// be moved after the check.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
+    #[serde(default = "Digest::where_left_out")]
+    pub digest: Digest,
 
     /// Those whose signatures count, for the requirements to name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -70,6 +70,12 @@ pub enum Mode {
     Audit,
 }
 
+impl Mode {
+    const fn where_left_out() -> Self {
+        Self::Enforce
+    }
+}
+
 /// What becomes of a tag.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, JsonSchema)]
 pub enum Digest {
@@ -79,6 +85,12 @@ pub enum Digest {
     Require,
     /// It stays.
     Ignore,
+}
+
+impl Digest {
+    const fn where_left_out() -> Self {
+        Self::Pin
+    }
 }
 
 /// Which images a policy covers, and in which namespaces.
