@@ -56,6 +56,7 @@ pub struct ImagePolicySpec {
     pub authorities: Vec<Authority>,
 
     /// What an image needs: all of these, and at least one has to be here.
+    #[schemars(length(min = 1))]
     pub require: Vec<Require>,
 }
 
@@ -225,10 +226,13 @@ pub struct Require {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Signature {
     /// The names of authorities whose signature counts.
+    #[schemars(length(min = 1))]
     pub any_of: Vec<String>,
 
     /// How many different ones of them have to have signed; 1 where left out.
+    // API servers know int32, not uint32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1))]
     pub count: Option<u32>,
 }
 
@@ -242,10 +246,13 @@ pub struct Attestation {
     pub predicate_type: String,
 
     /// The names of authorities whose signature counts.
+    #[schemars(length(min = 1))]
     pub any_of: Vec<String>,
 
     /// How many different ones of them have to have attested it; 1 where left out.
+    // API servers know int32, not uint32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1))]
     pub count: Option<u32>,
 }
 

@@ -22,7 +22,7 @@ pub struct Policy {
     pub namespaces: NamespaceScope,
     /// What becomes of a tag. Never [`DigestRule::Ignore`] where a signature or an attestation is required.
     pub digest: DigestRule,
-    /// What an image needs: all of these. Never empty, unless the policy is about digests alone.
+    /// What an image needs: all of these. Never empty.
     pub requirements: Vec<Arc<Requirement>>,
     /// What the author should know, found while reading. For people; one line each.
     pub notes: Vec<String>,

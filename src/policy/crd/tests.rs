@@ -283,5 +283,13 @@ fn the_schema_is_structural_and_explains_itself() {
     let mut found = Vec::new();
     undescribed(&schema["properties"]["spec"], "spec", &mut found);
     assert!(found.is_empty(), "{found:?}");
-    assert_eq!(schema["properties"]["spec"]["required"], json!(["require"]));
+    let spec = &schema["properties"]["spec"];
+    assert_eq!(spec["required"], json!(["require"]));
+    assert_eq!(
+        (&spec["properties"]["mode"]["default"], &spec["properties"]["digest"]["default"]),
+        (&json!("Enforce"), &json!("Pin"))
+    );
+    let signature = &spec["properties"]["require"]["items"]["properties"]["signature"]["properties"];
+    assert_eq!((&spec["properties"]["require"]["minItems"], &signature["anyOf"]["minItems"]), (&json!(1), &json!(1)));
+    assert_eq!((&signature["count"]["format"], signature["count"]["minimum"].as_f64()), (&json!("int32"), Some(1.0)));
 }
