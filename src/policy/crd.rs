@@ -1,4 +1,4 @@
-//! `ImagePolicy` as it is written: the custom resource's types. [`parse`] is the one door to a [`Policy`], whether
+//! `ImagePolicy` as it is written: the custom resource's types. [`parse`] is the one door to a [`Policy`](super::Policy), whether
 //! the object comes from a file or from a cluster; unknown fields are refused.
 //!
 //! The comments on the fields are what `kubectl explain imagepolicy` prints.
