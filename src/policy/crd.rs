@@ -1,4 +1,4 @@
-//! `ImagePolicy` as it is written: the custom resource's types. [`parse`] is the one door to a [`Policy`], whether
+//! `ImagePolicy` as it is written: the custom resource's types. [`parse`] is the one door to a [`Policy`](super::Policy), whether
 //! the object comes from a file or from a cluster; unknown fields are refused.
 //!
 //! The comments on the fields are what `kubectl explain imagepolicy` prints.
@@ -32,8 +32,8 @@ pub use parse::parse;
 pub struct ImagePolicySpec {
     /// What happens to an object with an image that does not meet this policy: `Enforce` denies it, `Warn` admits
     /// it with a warning, `Audit` admits and reports it. `Enforce` where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
+    #[serde(default = "Mode::where_left_out")]
+    pub mode: Mode,
 
     /// Which images this policy covers, and in which namespaces.
     #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
@@ -48,14 +48,15 @@ pub struct ImagePolicySpec {
     /// What becomes of a tag: `Pin` replaces it by the digest that was verified, `Require` denies it, `Ignore` leaves
     /// it. `Pin` where left out. Where a signature or an attestation is required, `Ignore` pins as well: a tag may
     /// be moved after the check.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
+    #[serde(default = "Digest::where_left_out")]
+    pub digest: Digest,
 
     /// Those whose signatures count, for the requirements to name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorities: Vec<Authority>,
 
     /// What an image needs: all of these, and at least one has to be here.
+    #[schemars(length(min = 1))]
     pub require: Vec<Require>,
 }
 
@@ -70,6 +71,12 @@ pub enum Mode {
     Audit,
 }
 
+impl Mode {
+    const fn where_left_out() -> Self {
+        Self::Enforce
+    }
+}
+
 /// What becomes of a tag.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, JsonSchema)]
 pub enum Digest {
@@ -79,6 +86,12 @@ pub enum Digest {
     Require,
     /// It stays.
     Ignore,
+}
+
+impl Digest {
+    const fn where_left_out() -> Self {
+        Self::Pin
+    }
 }
 
 /// Which images a policy covers, and in which namespaces.
@@ -213,10 +226,13 @@ pub struct Require {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Signature {
     /// The names of authorities whose signature counts.
+    #[schemars(length(min = 1))]
     pub any_of: Vec<String>,
 
     /// How many different ones of them have to have signed; 1 where left out.
+    // API servers know int32, not uint32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1))]
     pub count: Option<u32>,
 }
 
@@ -230,10 +246,13 @@ pub struct Attestation {
     pub predicate_type: String,
 
     /// The names of authorities whose signature counts.
+    #[schemars(length(min = 1))]
     pub any_of: Vec<String>,
 
     /// How many different ones of them have to have attested it; 1 where left out.
+    // API servers know int32, not uint32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1))]
     pub count: Option<u32>,
 }
 

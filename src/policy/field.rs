@@ -196,16 +196,17 @@ pub(super) fn decode<T: DeserializeOwned>(value: Value, field: &FieldPath) -> Re
 
 /// Two fields of which one has to be there: a pattern and a regular expression.
 pub(super) struct Choice<'a> {
-    pub(super) plain: (&'static str, Option<&'a str>, fn(&str) -> Result<Pattern, PatternError>),
+    pub(super) plain: (&'static str, Option<&'a str>),
+    pub(super) read_plain: fn(&str) -> Result<Pattern, PatternError>,
     pub(super) regex: (&'static str, Option<&'a str>),
     pub(super) both: &'static str,
 }
 
 impl Choice<'_> {
     pub(super) fn read(&self, field: &FieldPath) -> Result<Pattern, PolicyError> {
-        let ((plain_name, plain, read_plain), (regex_name, regex)) = (self.plain, self.regex);
+        let ((plain_name, plain), (regex_name, regex)) = (self.plain, self.regex);
         match (plain, regex) {
-            (Some(text), None) => read_plain(text).map_err(|error| field.key(plain_name).error(error)),
+            (Some(text), None) => (self.read_plain)(text).map_err(|error| field.key(plain_name).error(error)),
             (None, Some(text)) => Pattern::regex(text).map_err(|error| field.key(regex_name).error(error)),
             (None, None) => Err(field.error(Problem::ExactlyOne { fields: self.both, found: 0 })),
             (Some(_), Some(_)) => Err(field.error(Problem::ExactlyOne { fields: self.both, found: 2 })),

@@ -88,12 +88,11 @@ pub fn parse(name: &str, spec: Value, context: &ReadContext) -> Result<Reading, 
             reading.policies.push(read_entry(name, mode, entry, context, &images.index(nth))?);
         }
     }
-    match reading.policies.first_mut() {
-        Some(first) => first.notes.splice(0..0, spec_notes(&spec, context)).for_each(drop),
-        None => {
-            let text = "no rule has verifyImages: the policy says nothing about signatures".to_owned();
-            reading.left_out.push(Note { field: rules, text });
-        }
+    if let Some(first) = reading.policies.first_mut() {
+        first.notes.splice(0..0, spec_notes(&spec, context));
+    } else {
+        let text = "no rule has verifyImages: the policy says nothing about signatures".to_owned();
+        reading.left_out.push(Note { field: rules, text });
     }
     Ok(reading)
 }
@@ -274,12 +273,14 @@ impl Reader<'_> {
 
     fn read_identity(&mut self, keyless: &Keyless, field: &FieldPath) -> Result<Identity, PolicyError> {
         let issuer = Choice {
-            plain: ("issuer", keyless.issuer.as_deref(), Pattern::glob),
+            plain: ("issuer", keyless.issuer.as_deref()),
+            read_plain: Pattern::glob,
             regex: ("issuerRegExp", keyless.issuer_reg_exp.as_deref()),
             both: "`issuer` and `issuerRegExp`",
         };
         let subject = Choice {
-            plain: ("subject", keyless.subject.as_deref(), Pattern::glob),
+            plain: ("subject", keyless.subject.as_deref()),
+            read_plain: Pattern::glob,
             regex: ("subjectRegExp", keyless.subject_reg_exp.as_deref()),
             both: "`subject` and `subjectRegExp`",
         };

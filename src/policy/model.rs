@@ -22,7 +22,7 @@ pub struct Policy {
     pub namespaces: NamespaceScope,
     /// What becomes of a tag. Never [`DigestRule::Ignore`] where a signature or an attestation is required.
     pub digest: DigestRule,
-    /// What an image needs: all of these. Never empty, unless the policy is about digests alone.
+    /// What an image needs: all of these. Never empty.
     pub requirements: Vec<Arc<Requirement>>,
     /// What the author should know, found while reading. For people; one line each.
     pub notes: Vec<String>,
@@ -379,8 +379,16 @@ mod tests {
         Arc::new(Authority { name: name.to_owned(), kind: AuthorityKind::Keyless(identity) })
     }
 
-    fn id(kind: &RequirementKind, authorities: &[Arc<Authority>], count: usize) -> RequirementId {
-        Requirement::new(kind.clone(), authorities.to_vec(), count).unwrap().id()
+    fn new(
+        kind: &RequirementKind,
+        authorities: &[&Arc<Authority>],
+        count: usize,
+    ) -> Result<Requirement, RequirementError> {
+        Requirement::new(kind.clone(), authorities.iter().copied().cloned().collect(), count)
+    }
+
+    fn id(kind: &RequirementKind, authorities: &[&Arc<Authority>], count: usize) -> RequirementId {
+        new(kind, authorities, count).unwrap().id()
     }
 
     #[test]
@@ -397,37 +405,35 @@ mod tests {
         });
         let signature = RequirementKind::Signature;
         let ids = [
-            id(&signature, &[a.clone()], 1),
-            id(&signature, &[b.clone()], 1),
-            id(&signature, &[regex], 1),
-            id(&signature, &[a.clone(), b.clone()], 1),
-            id(&signature, &[b.clone(), a.clone()], 1),
-            id(&signature, &[a.clone(), b.clone()], 2),
-            id(&signature, &[keyless("a", "is", "x")], 1),
-            id(&signature, &[keyless("a", "i", "sx")], 1),
-            id(&exact, &[a.clone()], 1),
-            id(&attestation(PredicateType::Spdx), &[a.clone()], 1),
+            id(&signature, &[&a], 1),
+            id(&signature, &[&b], 1),
+            id(&signature, &[&regex], 1),
+            id(&signature, &[&a, &b], 1),
+            id(&signature, &[&b, &a], 1),
+            id(&signature, &[&a, &b], 2),
+            id(&signature, &[&keyless("a", "is", "x")], 1),
+            id(&signature, &[&keyless("a", "i", "sx")], 1),
+            id(&exact, &[&a], 1),
+            id(&attestation(PredicateType::Spdx), &[&a], 1),
             Requirement::deny("no".to_owned()).id(),
             Requirement::deny("not".to_owned()).id(),
         ];
         for (at, one) in ids.iter().enumerate() {
             assert!(!ids[..at].contains(one), "{at}");
         }
-        assert_eq!(ids[0], id(&signature, &[keyless("other name", "i", "s")], 1));
+        assert_eq!(ids[0], id(&signature, &[&keyless("other name", "i", "s")], 1));
         assert_eq!(ids[0].to_string().len(), 64);
     }
 
     #[test]
     fn counts_and_doubles_are_refused() {
         let (a, b) = (keyless("a", "i", "s"), keyless("b", "i", "t"));
-        let new = |authorities: &[_], count| {
-            Requirement::new(RequirementKind::Signature, authorities.to_vec(), count).unwrap_err()
-        };
+        let new = |authorities: &[_], count| new(&RequirementKind::Signature, authorities, count).unwrap_err();
         assert_eq!(new(&[], 0), RequirementError::NoAuthority);
-        assert_eq!(new(&[a.clone()], 0), RequirementError::Count { count: 0, authorities: 1 });
-        assert_eq!(new(&[a.clone(), b], 3), RequirementError::Count { count: 3, authorities: 2 });
+        assert_eq!(new(&[&a], 0), RequirementError::Count { count: 0, authorities: 1 });
+        assert_eq!(new(&[&a, &b], 3), RequirementError::Count { count: 3, authorities: 2 });
         let twin = keyless("twin", "i", "s");
         let expected = RequirementError::SameAuthority { first: "a".to_owned(), second: "twin".to_owned() };
-        assert_eq!(new(&[a, twin], 2), expected);
+        assert_eq!(new(&[&a, &twin], 2), expected);
     }
 }

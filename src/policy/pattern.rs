@@ -100,8 +100,8 @@ impl ImagePattern {
         if let Some(tag) = tag {
             check_tag(tag).map_err(never)?;
         }
-        let names = canonical_names(name).map_err(never)?;
-        let mut readings: Vec<_> = names.iter().map(|name| Reading::new(name, tag)).collect();
+        let spellings = canonical_names(name).map_err(never)?;
+        let mut readings: Vec<_> = spellings.iter().map(|name| Reading::new(name, tag)).collect();
         if !named.contains('/') && tag.is_some_and(has_wildcard) {
             // `localhost:5*`: the colon may be a port's.
             readings.push(Reading::new(named, None));

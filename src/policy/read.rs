@@ -43,17 +43,15 @@ pub enum ReadProblem {
     Syntax(String),
     /// The policy can't be read.
     #[error(transparent)]
-    Policy(Problem),
+    Policy(Box<Problem>),
     /// The object is no policy, or of a kind that is not read.
     #[error(
-        "{kind} of {api_version} is {why}; what is read: ImagePolicy of bonafide.dev/v1beta1, ClusterPolicy of kyverno.io/v1 \
+        "{found} is {why}; what is read: ImagePolicy of bonafide.dev/v1beta1, ClusterPolicy of kyverno.io/v1 \
          or kyverno.io/v2beta1, and List of v1 with those in it"
     )]
     Kind {
-        /// The object's `apiVersion`.
-        api_version: String,
-        /// The object's `kind`.
-        kind: String,
+        /// The object's kind and version.
+        found: String,
         /// Why it is not read.
         why: &'static str,
     },
@@ -119,7 +117,7 @@ struct Wrong {
 
 impl From<PolicyError> for Wrong {
     fn from(error: PolicyError) -> Self {
-        Self { field: error.field, problem: ReadProblem::Policy(error.problem) }
+        Self { field: error.field, problem: ReadProblem::Policy(Box::new(error.problem)) }
     }
 }
 
@@ -185,7 +183,7 @@ fn check_kind(api_version: &str, kind: &str) -> Result<(), Wrong> {
         (_, "ImagePolicy" | "ClusterPolicy") => "of a version that is not read",
         _ => "no policy",
     };
-    let problem = ReadProblem::Kind { api_version: api_version.to_owned(), kind: kind.to_owned(), why };
+    let problem = ReadProblem::Kind { found: format!("{kind} of {api_version}"), why };
     Err(Wrong { field: FieldPath::root().key("kind"), problem })
 }
 

@@ -34,20 +34,20 @@ pub fn parse(name: &str, spec: &ImagePolicySpec) -> Result<Policy, PolicyError> 
     }
     let evidence = requirements.iter().any(|requirement| requirement.kind().is_evidence());
     let digest = match spec.digest {
-        None | Some(Digest::Pin) => DigestRule::Pin,
-        Some(Digest::Require) => DigestRule::Require,
-        Some(Digest::Ignore) if evidence => {
+        Digest::Pin => DigestRule::Pin,
+        Digest::Require => DigestRule::Require,
+        Digest::Ignore if evidence => {
             notes.push("digest: Ignore pins all the same, as a signature or an attestation is required".to_owned());
             DigestRule::Pin
         }
-        Some(Digest::Ignore) => DigestRule::Ignore,
+        Digest::Ignore => DigestRule::Ignore,
     };
     Ok(Policy {
         name,
         mode: match spec.mode {
-            None | Some(Mode::Enforce) => model::Mode::Enforce,
-            Some(Mode::Warn) => model::Mode::Warn,
-            Some(Mode::Audit) => model::Mode::Audit,
+            Mode::Enforce => model::Mode::Enforce,
+            Mode::Warn => model::Mode::Warn,
+            Mode::Audit => model::Mode::Audit,
         },
         images: read_images(spec.match_.as_ref(), spec.fallback, &field)?,
         namespaces: read_namespaces(spec.match_.as_ref(), &field.key("match").key("namespaceSelector"))?,
@@ -144,12 +144,14 @@ fn read_authorities(written: &[Authority], field: &FieldPath) -> Result<Authorit
 
 fn read_identity(keyless: &Keyless, field: &FieldPath) -> Result<Identity, PolicyError> {
     let issuer = Choice {
-        plain: ("issuer", keyless.issuer.as_deref(), exact_issuer),
+        plain: ("issuer", keyless.issuer.as_deref()),
+        read_plain: exact_issuer,
         regex: ("issuerRegex", keyless.issuer_regex.as_deref()),
         both: "`issuer` and `issuerRegex`",
     };
     let subject = Choice {
-        plain: ("subject", keyless.subject.as_deref(), Pattern::glob),
+        plain: ("subject", keyless.subject.as_deref()),
+        read_plain: Pattern::glob,
         regex: ("subjectRegex", keyless.subject_regex.as_deref()),
         both: "`subject` and `subjectRegex`",
     };

@@ -100,17 +100,19 @@ fn namespaces_are_selected_by_label() {
     assert_eq!(read(&empty).unwrap().namespaces, NamespaceScope::All);
 }
 
+/// Asserts that each of the changed policies is refused at the field and with what the problem starts with.
+fn all_refused<const N: usize>(cases: [(Value, &str, &str); N]) {
+    for (changes, field, problem) in cases {
+        let (found_field, found_problem) = refused(&changes);
+        let found = found_problem.to_string();
+        assert!(found_field == field && found.starts_with(problem), "{changes}: {found_field}: {found}");
+    }
+}
+
 #[test]
-fn what_can_not_be_meant_is_refused() {
+fn requirements_that_can_not_be_meant_are_refused() {
     let any_of = |names: &[&str], count: u32| json!({"require": [{"signature": {"anyOf": names, "count": count}}]});
-    let keyless = |keyless: Value| json!({"authorities": [{"name": "a", "keyless": keyless}]});
-    let expressions =
-        |rule: Value| json!({"match": {"images": ["*"], "namespaceSelector": {"matchExpressions": [rule]}}});
-    let name_twice = json!({"authorities": [
-        {"name": "a", "keyless": {"issuer": "i", "subject": "s"}}, {"name": "a", "keyless": {"issuer": "i", "subject": "t"}},
-    ]});
-    let issuer = spec(&json!({}))["authorities"][0]["keyless"].clone();
-    for (changes, field, problem) in [
+    all_refused([
         (json!({"require": []}), "spec.require", "it is empty: a policy without a requirement would admit every image"),
         (json!({"require": null}), "spec", "missing field `require`"),
         (
@@ -143,6 +145,19 @@ fn what_can_not_be_meant_is_refused() {
             "spec.require[0].attestation.predicateType",
             "\"spdx-json\" is no predicate type",
         ),
+    ]);
+    let (_, problem) = refused(&any_of(&["a", "b"], 3));
+    assert_eq!(problem, Problem::Requirement(RequirementError::Count { count: 3, authorities: 2 }));
+}
+
+#[test]
+fn authorities_that_trust_nobody_or_anybody_are_refused() {
+    let keyless = |keyless: Value| json!({"authorities": [{"name": "a", "keyless": keyless}]});
+    let name_twice = json!({"authorities": [
+        {"name": "a", "keyless": {"issuer": "i", "subject": "s"}}, {"name": "a", "keyless": {"issuer": "i", "subject": "t"}},
+    ]});
+    let issuer = spec(&json!({}))["authorities"][0]["keyless"].clone();
+    all_refused([
         (name_twice, "spec.authorities[1].name", "authority \"a\" is there twice"),
         (
             json!({"authorities": [{"name": "a", "keyless": issuer}, {"name": "b", "keyless": issuer}]}),
@@ -202,6 +217,14 @@ fn what_can_not_be_meant_is_refused() {
             "spec.authorities[0].keyless.subjectRegex",
             "\"a(\" is not a usable regular expression: unclosed group",
         ),
+    ]);
+}
+
+#[test]
+fn scopes_that_can_not_be_meant_are_refused() {
+    let expressions =
+        |rule: Value| json!({"match": {"images": ["*"], "namespaceSelector": {"matchExpressions": [rule]}}});
+    all_refused([
         (json!({"match": null}), "spec", "it has neither `match` nor `fallback: true`"),
         (json!({"match": {}}), "spec.match.images", "it is empty"),
         (json!({"match": {"images": ["a b"]}}), "spec.match.images[0]", "image pattern \"a b\" can match no image"),
@@ -229,16 +252,22 @@ fn what_can_not_be_meant_is_refused() {
         (json!({"match": {"objectSelector": {}}}), "spec.match.objectSelector", "unknown field `objectSelector`"),
         (json!({"mode": "enforce"}), "spec.mode", "unknown variant `enforce`"),
         (json!({"digest": "pin"}), "spec.digest", "unknown variant `pin`"),
-    ] {
-        let (found_field, found_problem) = refused(&changes);
-        let found = found_problem.to_string();
-        assert!(found_field == field && found.starts_with(problem), "{changes}: {found_field}: {found}");
-    }
-    let (_, problem) = refused(&any_of(&["a", "b"], 3));
-    assert_eq!(problem, Problem::Requirement(RequirementError::Count { count: 3, authorities: 2 }));
+    ]);
     for name in ["", "Upper", "a/b", "-a", "a.", "a b"] {
         let error = parse(name, &serde_json::from_value(spec(&json!({}))).unwrap()).unwrap_err();
         assert_eq!(error.problem, Problem::Name { found: name.to_owned() });
+    }
+}
+
+/// The fields without a description, by which `kubectl explain` explains them.
+fn undescribed(schema: &Value, path: &str, found: &mut Vec<String>) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        if property["description"].as_str().is_none_or(str::is_empty) {
+            found.push(path.clone());
+        }
+        undescribed(property, &path, found);
+        undescribed(&property["items"], &path, found);
     }
 }
 
@@ -251,19 +280,16 @@ fn the_schema_is_structural_and_explains_itself() {
     for forbidden in ["\"additionalProperties\":false", "$ref", "\"definitions\"", "\"anyOf\":[{"] {
         assert!(!text.contains(forbidden), "{forbidden} in {text}");
     }
-    // Every field has a description, by which `kubectl explain` explains it.
-    fn undescribed(schema: &Value, path: &str, found: &mut Vec<String>) {
-        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            let path = format!("{path}.{name}");
-            if property["description"].as_str().is_none_or(str::is_empty) {
-                found.push(path.clone());
-            }
-            undescribed(property, &path, found);
-            undescribed(&property["items"], &path, found);
-        }
-    }
     let mut found = Vec::new();
     undescribed(&schema["properties"]["spec"], "spec", &mut found);
     assert!(found.is_empty(), "{found:?}");
-    assert_eq!(schema["properties"]["spec"]["required"], json!(["require"]));
+    let spec = &schema["properties"]["spec"];
+    assert_eq!(spec["required"], json!(["require"]));
+    assert_eq!(
+        (&spec["properties"]["mode"]["default"], &spec["properties"]["digest"]["default"]),
+        (&json!("Enforce"), &json!("Pin"))
+    );
+    let signature = &spec["properties"]["require"]["items"]["properties"]["signature"]["properties"];
+    assert_eq!((&spec["properties"]["require"]["minItems"], &signature["anyOf"]["minItems"]), (&json!(1), &json!(1)));
+    assert_eq!((&signature["count"]["format"], signature["count"]["minimum"].as_f64()), (&json!("int32"), Some(1.0)));
 }

@@ -161,3 +161,21 @@ fn what_is_left_out_is_noted_with_its_place() {
     let status = format!("{KYVERNO}status: {{ready: true}}\n");
     assert_eq!(read(&status).unwrap().policies.len(), 2);
 }
+
+#[test]
+fn damaged_text_is_an_error_or_a_policy_but_never_a_panic() {
+    let mut refused = 0;
+    for text in [KYVERNO, OURS] {
+        for at in 0..text.len() {
+            let mut damaged = text.as_bytes().to_vec();
+            damaged[at] = b":*&!{[-\n\"#|"[at % 11];
+            for text in [&text[..at], &String::from_utf8_lossy(&damaged)] {
+                if let Err(error) = read(text) {
+                    refused += 1;
+                    assert!(!error.to_string().contains('\n'), "{error}");
+                }
+            }
+        }
+    }
+    assert!(refused > 1_000, "{refused}");
+}
