@@ -366,7 +366,7 @@ commands() {
 # ---- the server itself -------------------------------------------------------------------------
 
 server() {
-    local url=https://127.0.0.1:8445 pid end status=0
+    local url=https://127.0.0.1:8445 pid end status
     check s1 'metrics are served' grep -q '^bonafide_' <(curl -sf "http://$(health_of 8445)/metrics")
     same s2 'what is no AdmissionReview is answered with 400' 400 "$(post $url/validate <<<'no review')"
     same s3 'an AdmissionReview without a request too' 400 \
@@ -381,6 +381,7 @@ server() {
     end=$((SECONDS + 40))
     while kill -0 "$pid" 2>/dev/null && [ $SECONDS -lt $end ]; do sleep 0.1; done
     kill -KILL "$pid" 2>/dev/null || true
+    status=0
     wait "$pid" || status=$?
     same s6 'SIGTERM ends it with exit status 0' 0 $status
 }
