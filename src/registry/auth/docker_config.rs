@@ -23,7 +23,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// How often the file is looked at for changes, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// How long the answer of a credential helper is kept; the shortest-lived ones last for an hour.
-const HELPER_TTL: Duration = Duration::from_secs(300);
+const HELPER_TTL: Duration = Duration::from_mins(5);
 /// How long the failure of a credential helper is kept.
 const HELPER_FAILURE_TTL: Duration = Duration::from_secs(5);
 /// What Docker Hub is called in this file and by credential helpers.
@@ -70,11 +70,14 @@ pub enum DockerConfigError {
     },
 }
 
+/// A credential, or why an entry is none.
+type Entry = Result<Credential, &'static str>;
+
 /// The parsed file.
 #[derive(Default)]
 struct Config {
     /// By registry, the longest repository prefix first. The prefix is empty for the whole registry.
-    entries: HashMap<Registry, Vec<(String, Result<Credential, &'static str>)>>,
+    entries: HashMap<Registry, Vec<(String, Entry)>>,
     helpers: HashMap<Registry, Result<HelperName, HelperError>>,
     store: Option<Result<HelperName, HelperError>>,
 }
@@ -105,7 +108,13 @@ impl DockerConfig {
     }
 
     fn new(name: String, origin: Origin) -> Self {
-        Self { name, origin, current: ArcSwapOption::empty(), reading: Default::default(), helpers: Default::default() }
+        Self {
+            name,
+            origin,
+            current: ArcSwapOption::empty(),
+            reading: tokio::sync::Mutex::default(),
+            helpers: Mutex::default(),
+        }
     }
 
     /// What the configuration is called in messages.
@@ -263,7 +272,7 @@ impl Config {
         Ok(config)
     }
 
-    fn entry(&self, registry: &Registry, path: &str) -> Option<&Result<Credential, &'static str>> {
+    fn entry(&self, registry: &Registry, path: &str) -> Option<&Entry> {
         let covers = |prefix: &str| match path.strip_prefix(prefix) {
             Some(rest) => prefix.is_empty() || rest.is_empty() || rest.starts_with('/'),
             None => false,
@@ -273,7 +282,7 @@ impl Config {
 }
 
 impl WireEntry {
-    fn credential(self) -> Option<Result<Credential, &'static str>> {
+    fn credential(self) -> Option<Entry> {
         if !self.identitytoken.is_empty() {
             return Some(Ok(Credential::IdentityToken(Secret::new(&self.identitytoken))));
         }
@@ -310,6 +319,7 @@ fn parse_key(key: &str) -> Option<(Registry, String)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -111,6 +111,7 @@ fn parse(output: &[u8]) -> Option<Option<Credential>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 

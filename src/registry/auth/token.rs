@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use crate::{image::Registry, registry::FetchError};
 
 /// How long a token is used when its answer does not say (distribution's token specification).
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(1);
 /// How long any token is used, whatever its answer says.
-const MAX_LIFETIME: Duration = Duration::from_secs(3600);
+const MAX_LIFETIME: Duration = Duration::from_hours(1);
 /// How long before its end a token is no longer used.
 const MARGIN: Duration = Duration::from_secs(5);
 /// Tokens kept at a time.
@@ -153,6 +153,7 @@ pub(in crate::registry) fn parse_answer(body: &[u8], now: Instant) -> Result<Tok
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -191,7 +192,7 @@ mod tests {
         let fetch = || async {
             fetched.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(30)).await;
-            Ok(Token::new("t", Duration::from_secs(60), Instant::now()).unwrap())
+            Ok(Token::new("t", Duration::from_mins(1), Instant::now()).unwrap())
         };
         let all = futures::future::join_all((0..8).map(|_| tokens.get(key("a"), None, fetch()))).await;
         assert!(all.iter().all(Result::is_ok));

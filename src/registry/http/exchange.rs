@@ -80,7 +80,7 @@ struct Hop<'a> {
     response: Response,
     url: Url,
     left_registry: bool,
-    _permit: SemaphorePermit<'a>,
+    permit: SemaphorePermit<'a>,
 }
 
 impl HttpSource {
@@ -131,13 +131,13 @@ impl HttpSource {
                 }
                 403 => return Err(target.error(&hop.url, FetchErrorKind::Forbidden(used()))),
                 429 => {
-                    let wait = retry_after(hop.response.headers())
-                        .filter(|&wait| waits < MAX_WAITS && Instant::now() + wait < want.deadline)
+                    let pause = retry_after(hop.response.headers())
+                        .filter(|&pause| waits < MAX_WAITS && Instant::now() + pause < want.deadline)
                         .ok_or_else(|| target.error(&hop.url, FetchErrorKind::RateLimited))?;
                     waits += 1;
                     drain(hop.response).await;
-                    drop(hop._permit);
-                    tokio::time::sleep(wait).await;
+                    drop(hop.permit);
+                    tokio::time::sleep(pause).await;
                 }
                 _ => return Ok(hop),
             }
@@ -326,7 +326,7 @@ impl HttpSource {
             };
             let response = self.send(outgoing).await.map_err(|kind| target.error(&url, kind))?;
             if !is_redirect(response.status().as_u16()) {
-                return Ok(Hop { response, url, left_registry, _permit: permit });
+                return Ok(Hop { response, url, left_registry, permit });
             }
             let next = redirect::target(&url, response.headers().get(LOCATION))
                 .map_err(|why| target.error(&url, FetchErrorKind::Refused(why)))?;

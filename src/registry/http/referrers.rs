@@ -116,6 +116,7 @@ fn next_page(headers: &HeaderMap, first: &Url, current: &Url) -> Result<Option<U
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 

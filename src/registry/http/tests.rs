@@ -59,7 +59,7 @@ fn descriptor(bytes: &[u8]) -> Descriptor {
         digest: Digest::of(bytes),
         size: bytes.len() as u64,
         artifact_type: None,
-        annotations: Default::default(),
+        annotations: std::collections::BTreeMap::new(),
         data: None,
     }
 }

@@ -224,9 +224,12 @@ async fn a_token_endpoint_that_fails_says_how() {
         (answer(200, &[], "{}"), FetchErrorKind::Protocol("the token answer has no token".to_owned())),
         (answer(200, &[], "<"), FetchErrorKind::Protocol("the token answer is not valid JSON".to_owned())),
     ] {
-        let server = Server::start(move |request| match request.target.starts_with("/token") {
-            true => reply.clone(),
-            false => unauthorized(&format!("http://{}/token", host(request))),
+        let server = Server::start(move |request| {
+            if request.target.starts_with("/token") {
+                reply.clone()
+            } else {
+                unauthorized(&format!("http://{}/token", host(request)))
+            }
         })
         .await;
         let error = basic(&server).manifest(&repository(), &v1(), soon()).await.unwrap_err();
