@@ -33,6 +33,7 @@ const DOCKER_HUB_SERVER: &str = "https://index.docker.io/v1/";
 pub(super) struct DockerConfig {
     name: String,
     origin: Origin,
+    check_every: Duration,
     current: ArcSwapOption<Loaded>,
     reading: tokio::sync::Mutex<()>,
     helpers: Mutex<HashMap<(HelperName, Registry), Arc<HelperSlot>>>,
@@ -111,6 +112,7 @@ impl DockerConfig {
         Self {
             name,
             origin,
+            check_every: CHECK_EVERY,
             current: ArcSwapOption::empty(),
             reading: tokio::sync::Mutex::default(),
             helpers: Mutex::default(),
@@ -188,14 +190,14 @@ impl DockerConfig {
             return self.current.load_full().map_or_else(|| Arc::new(Ok(Config::default())), |l| Arc::clone(&l.config));
         };
         if let Some(loaded) = &*self.current.load()
-            && loaded.checked.elapsed() < CHECK_EVERY
+            && loaded.checked.elapsed() < self.check_every
         {
             return Arc::clone(&loaded.config);
         }
         let _reading = self.reading.lock().await;
         let before = self.current.load_full();
         if let Some(loaded) = &before
-            && loaded.checked.elapsed() < CHECK_EVERY
+            && loaded.checked.elapsed() < self.check_every
         {
             return Arc::clone(&loaded.config);
         }
@@ -407,8 +409,13 @@ mod tests {
         assert!(matches!(missing.used, CredentialsUsed::From(text) if text.contains("not usable")));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(&path, r#"{"auths":{"ghcr.io":{"auth":"dTpw"}}}"#).unwrap();
-        let found = DockerConfig::file(&path).find(&registry, "a").await;
-        assert_eq!(found.credential, Some(basic("u", "p")));
+        let config = DockerConfig { check_every: Duration::ZERO, ..DockerConfig::file(&path) };
+        assert_eq!(config.find(&registry, "a").await.credential, Some(basic("u", "p")));
+        std::fs::write(&path, r#"{"auths":{"ghcr.io":{"auth":"dTpwMg=="}}}"#).unwrap();
+        assert_eq!(config.find(&registry, "a").await.credential, Some(basic("u", "p2")));
+        std::fs::write(&path, "{").unwrap();
+        let broken = config.find(&registry, "a").await;
+        assert!(matches!(broken.used, CredentialsUsed::From(text) if text.contains("not a docker configuration")));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

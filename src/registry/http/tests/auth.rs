@@ -84,7 +84,7 @@ async fn a_token_that_is_refused_is_replaced_once() {
     assert_eq!(kind, FetchErrorKind::Unauthorized(CredentialsUsed::Anonymous));
     assert_eq!(server.targets().len(), 3);
     assert!(manifest(&source).await.unwrap().is_some());
-    assert_eq!(server.targets().len(), 6);
+    assert_eq!(server.targets().len(), 5);
     assert_eq!(source.stats().counts().tokens, 2);
 }
 
