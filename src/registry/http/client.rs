@@ -86,6 +86,11 @@ impl Clients {
         })
     }
 
+    /// Whether a connection for `url` may in fact be one to a proxy.
+    pub(super) fn may_be_proxied(&self, url: &Url) -> bool {
+        !self.proxies.is_empty() && !is_this_host(url)
+    }
+
     /// The client for `url`.
     ///
     /// # Errors

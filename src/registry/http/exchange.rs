@@ -210,7 +210,7 @@ impl HttpSource {
             // No further than where the registry itself is.
             match hop.response.remote_addr().map(|address| Class::of(address.ip())) {
                 Some(Class::Private) => Reach::Private,
-                Some(Class::Loopback) => Reach::Loopback,
+                Some(Class::Loopback) if !self.shared.clients.may_be_proxied(&hop.url) => Reach::Loopback,
                 _ => Reach::Public,
             }
         };

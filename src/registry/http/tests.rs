@@ -6,6 +6,7 @@ mod bodies;
 mod places;
 mod server;
 mod statuses;
+mod tls;
 
 use std::time::Duration;
 
