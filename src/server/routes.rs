@@ -6,7 +6,10 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{RawQuery, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONNECTION, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -161,7 +164,12 @@ fn denied(phase: Phase, class: Class, code: &'static str, message: &dyn std::fmt
 
 fn refuse(status: StatusCode, reason: &str) -> Response {
     tracing::warn!(status = status.as_u16(), reason, "request refused");
-    (status, format!("{reason}\n")).into_response()
+    let mut response = (status, format!("{reason}\n")).into_response();
+    if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+        // The rest of the body is not read: the caller must not send its next request behind it.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// What is kept back for writing the answer and getting it to the API server.
