@@ -28,17 +28,28 @@ pub enum Verdict {
 /// makes one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vouch {
+    signer: Signer,
+    log_index: Option<u64>,
+}
+
+impl Vouch {
     /// Who signed.
-    pub signer: Signer,
+    #[must_use]
+    pub const fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
     /// Index in the transparency log.
-    pub log_index: Option<u64>,
-    _only_from_verified: (),
+    #[must_use]
+    pub const fn log_index(&self) -> Option<u64> {
+        self.log_index
+    }
 }
 
 impl From<&Verified> for Vouch {
     fn from(verified: &Verified) -> Self {
         let authentic = verified.authentic();
-        Self { signer: authentic.signer.clone(), log_index: authentic.log_index, _only_from_verified: () }
+        Self { signer: authentic.signer.clone(), log_index: authentic.log_index }
     }
 }
 
@@ -345,14 +356,14 @@ impl Case<'_> {
     fn vouch(&self, policy: &Policy, vouches: &[Vouch], decision: &mut Decision) {
         let Some(digest) = self.digest() else { return };
         for vouch in vouches {
-            let vouched = Vouched {
+            let known = Vouched {
                 image: self.image.repository().pin(digest.clone()),
                 policy: policy.name.to_string(),
                 signer: vouch.signer.clone(),
                 log_index: vouch.log_index,
             };
-            if !decision.vouched.contains(&vouched) {
-                decision.vouched.push(vouched);
+            if !decision.vouched.contains(&known) {
+                decision.vouched.push(known);
             }
         }
     }

@@ -135,12 +135,11 @@ impl Search<'_> {
     }
 
     async fn read_referrer(&self, descriptor: Descriptor) -> Vec<Piece> {
-        let manifest = match descriptor.embedded() {
-            Some(bytes) => Ok(Some(Manifest { digest: descriptor.digest, bytes })),
-            None => {
-                let pointer = Pointer::Digest(descriptor.digest);
-                self.source.manifest(&self.image.repository, &pointer, self.deadline).await
-            }
+        let manifest = if let Some(bytes) = descriptor.embedded() {
+            Ok(Some(Manifest { digest: descriptor.digest, bytes }))
+        } else {
+            let pointer = Pointer::Digest(descriptor.digest);
+            self.source.manifest(&self.image.repository, &pointer, self.deadline).await
         };
         match manifest {
             Ok(Some(manifest)) => self.read_manifest(&manifest).await,

@@ -186,8 +186,7 @@ fn rejection(error: Error) -> Rejection {
     use sigstore_verify::bundle::Error as Structure;
     let text = error.to_string();
     match error {
-        Error::SignatureInvalid(detail) => Rejection::SignatureInvalid(detail),
-        Error::ArtifactMismatch(detail) => Rejection::SignatureInvalid(detail),
+        Error::SignatureInvalid(detail) | Error::ArtifactMismatch(detail) => Rejection::SignatureInvalid(detail),
         Error::Certificate(error) => match error {
             CertificateError::Malformed(detail) => Rejection::CertificateMalformed(detail),
             CertificateError::NotYetValid { .. } | CertificateError::Expired { .. } => {

@@ -66,7 +66,8 @@ fn every_command_of_the_readme_is_there() {
     }
     for flag in readme
         .split(|c: char| !c.is_ascii_lowercase() && c != '-')
-        .filter(|word| word.starts_with("--") && word.len() > 4)
+        // `cargo build --release` is not ours.
+        .filter(|word| word.starts_with("--") && word.len() > 4 && *word != "--release")
     {
         let known = ["serve", "apply", "verify", "verify-attestation"].iter().any(|command| {
             run(&[command, "--help"]).stdout.contains(&format!("{flag} "))
