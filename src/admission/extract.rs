@@ -163,6 +163,10 @@ impl Subject {
 }
 
 fn pod_spec(object: &str, base: &str) -> serde_json::Result<PodSpec> {
+    // serde reads an array as a struct as well, field by field.
+    if !object.trim_start().starts_with('{') {
+        return Err(serde::de::Error::custom("it is not a JSON object"));
+    }
     let spec = match base {
         "/spec" => serde_json::from_str::<Plain>(object)?.spec,
         "/spec/template/spec" => {
