@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     admission::{ExtractError, Phase, Subject},
-    decision::{Class, Decision},
+    decision::{Class, Decision, printable},
     pipeline::{Engine, Settings, Snapshot, admit},
     registry::Caps,
 };
@@ -154,7 +154,10 @@ fn report(resource: &Resource, decision: &Decision, detailed: bool, tally: &mut 
     }
     if detailed {
         for vouched in &decision.vouched {
-            anstream::println!("      {}", paint::faint(&format!("{}: {}", vouched.image, vouched.signer)));
+            anstream::println!(
+                "      {}",
+                paint::faint(&format!("{}: {}", vouched.image, printable(&vouched.signer.to_string())))
+            );
         }
     }
     if decision.allowed() {
