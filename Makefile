@@ -18,6 +18,7 @@ test: ## every test that needs only Rust
 e2e: ## the stories on real parts: kube-apiserver, registries, Sigstore, cosign 2 and 3 (Linux, root)
 	$(CARGO) build --release
 	tests/e2e/run.sh $(BINARY)
+	CARGO=$(CARGO) tests/e2e/crosscheck.sh
 
 bench: ## speed and memory, each figure beside its target
 	$(CARGO) bench

@@ -1,6 +1,6 @@
 //! From verdicts to a decision. Pure.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
 use crate::{
     admission::ImageSite,
@@ -28,17 +28,28 @@ pub enum Verdict {
 /// makes one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vouch {
+    signer: Signer,
+    log_index: Option<u64>,
+}
+
+impl Vouch {
     /// Who signed.
-    pub signer: Signer,
+    #[must_use]
+    pub const fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
     /// Index in the transparency log.
-    pub log_index: Option<u64>,
-    _only_from_verified: (),
+    #[must_use]
+    pub const fn log_index(&self) -> Option<u64> {
+        self.log_index
+    }
 }
 
 impl From<&Verified> for Vouch {
     fn from(verified: &Verified) -> Self {
         let authentic = verified.authentic();
-        Self { signer: authentic.signer.clone(), log_index: authentic.log_index, _only_from_verified: () }
+        Self { signer: authentic.signer.clone(), log_index: authentic.log_index }
     }
 }
 
@@ -126,6 +137,16 @@ pub struct Denial {
     pub message: String,
 }
 
+/// `text` with control characters replaced: what a registry or a certificate says ends up on terminals.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().any(char::is_control) {
+        text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect::<String>().into()
+    } else {
+        text.into()
+    }
+}
+
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: image {:?}", self.site, self.image)?;
@@ -139,7 +160,7 @@ impl fmt::Display for Denial {
             write!(f, ": {}", self.requirement)?;
         }
         let unsure = if self.class == Class::Unknown { "could not be decided: " } else { "" };
-        write!(f, ": {}: {unsure}{}", self.code, self.message)
+        write!(f, ": {}: {unsure}{}", self.code, printable(&self.message))
     }
 }
 
@@ -345,14 +366,14 @@ impl Case<'_> {
     fn vouch(&self, policy: &Policy, vouches: &[Vouch], decision: &mut Decision) {
         let Some(digest) = self.digest() else { return };
         for vouch in vouches {
-            let vouched = Vouched {
+            let known = Vouched {
                 image: self.image.repository().pin(digest.clone()),
                 policy: policy.name.to_string(),
                 signer: vouch.signer.clone(),
                 log_index: vouch.log_index,
             };
-            if !decision.vouched.contains(&vouched) {
-                decision.vouched.push(vouched);
+            if !decision.vouched.contains(&known) {
+                decision.vouched.push(known);
             }
         }
     }
@@ -378,4 +399,26 @@ fn explain(rejections: &[Rejection]) -> String {
     let first = lines.next().unwrap_or_default();
     let others: Vec<_> = lines.collect();
     if others.is_empty() { first } else { format!("{first}; also: {}", others.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_say_cannot_drive_a_terminal() {
+        assert_eq!(printable("plain ä"), "plain ä");
+        assert_eq!(printable("a\u{1b}[31m\nb\u{9b}c"), "a\u{fffd}[31m\u{fffd}b\u{fffd}c");
+        let denial = Denial {
+            site: "container \"a\"".to_owned(),
+            image: "nginx".to_owned(),
+            digest: None,
+            policy: "p".to_owned(),
+            requirement: "signature".to_owned(),
+            class: Class::Rejected,
+            code: "SubjectMismatch",
+            message: "signed by \r\nfaked line".to_owned(),
+        };
+        assert_eq!(denial.to_string().lines().count(), 1);
+    }
 }

@@ -97,7 +97,7 @@ impl Metrics {
         }
     }
 
-    /// All metrics in the OpenMetrics text format.
+    /// All metrics in the `OpenMetrics` text format.
     #[must_use]
     pub fn encode(&self, engine: &Engine) -> String {
         let stats = engine.cache_stats();

@@ -39,7 +39,7 @@ pub(super) struct RegistryArgs {
     /// A PEM file with certificate authorities to trust for registries, in addition to the system's
     #[arg(long, value_name = "FILE", conflicts_with = "layout")]
     registry_ca_file: Vec<PathBuf>,
-    /// Registry credentials [default: $DOCKER_CONFIG/config.json, ~/.docker/config.json, $`REGISTRY_AUTH_FILE`]
+    /// Registry credentials [default: $DOCKER_CONFIG/config.json, ~/.docker/config.json, $REGISTRY_AUTH_FILE]
     #[arg(long, value_name = "FILE", conflicts_with = "layout")]
     docker_config: Option<PathBuf>,
     /// Read images from an OCI image layout on disk, and from nowhere else

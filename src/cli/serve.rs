@@ -109,17 +109,16 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Status> {
     }
     let source = args.registry.source(Caps::DEFAULT)?;
     let server = args.server;
-    let certificate = match (server.tls_cert, server.tls_key) {
-        (Some(certificate), Some(key)) => CertificateSource::Files { certificate, key },
-        _ => {
-            let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-            names.extend(server.tls_name);
-            let made = SelfSigned::new(names)?;
-            // The one thing that goes to standard output, so that it can be sent to a file.
-            print!("{}", made.ca_pem);
-            std::io::Write::flush(&mut std::io::stdout())?;
-            CertificateSource::SelfSigned(made)
-        }
+    let certificate = if let (Some(certificate), Some(key)) = (server.tls_cert, server.tls_key) {
+        CertificateSource::Files { certificate, key }
+    } else {
+        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        names.extend(server.tls_name);
+        let made = SelfSigned::new(names)?;
+        // The one thing that goes to standard output, so that it can be sent to a file.
+        print!("{}", made.ca_pem);
+        std::io::Write::flush(&mut std::io::stdout())?;
+        CertificateSource::SelfSigned(made)
     };
     let settings = Settings {
         lifetimes: Lifetimes {

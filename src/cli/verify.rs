@@ -15,7 +15,7 @@ use super::{
     files, paint,
 };
 use crate::{
-    decision::Unknown,
+    decision::{Unknown, printable},
     evidence::{Evidence, Format},
     image::{PinnedImage, Reference},
     policy::{Authority, AuthorityKind, Identity, Pattern, PredicateType, PublicKey, Requirement, RequirementKind},
@@ -147,7 +147,12 @@ async fn examine(
 }
 
 fn could_not_decide(image: &Reference, unknown: &Unknown) -> Status {
-    anstream::eprintln!("{} {image}: {}: could not be decided: {unknown}", paint::unsure("unknown"), unknown.code());
+    anstream::eprintln!(
+        "{} {image}: {}: could not be decided: {}",
+        paint::unsure("unknown"),
+        unknown.code(),
+        printable(&unknown.to_string())
+    );
     Status::Unknown
 }
 
@@ -172,7 +177,7 @@ fn verify_one(
     let code = rejections.first().map_or("InternalError", Rejection::code);
     anstream::eprintln!("{} {pinned}: {}", paint::bad("denied"), requirement.kind());
     for rejection in &rejections {
-        eprintln!("  {}: {rejection}", rejection.code());
+        eprintln!("  {}: {}", rejection.code(), printable(&rejection.to_string()));
     }
     if rejections.is_empty() {
         eprintln!("  {code}");
@@ -206,7 +211,12 @@ fn print_verified(
                 let authentic = verified.authentic();
                 let at = authentic.signed_at.map(|time| format!(" at {time}")).unwrap_or_default();
                 let log = authentic.log_index.map(|index| format!(", log index {index}")).unwrap_or_default();
-                println!("{}: signed by {}{at}{log} ({})", pinned, authentic.signer, verified.origin().format.as_str());
+                println!(
+                    "{}: signed by {}{at}{log} ({})",
+                    pinned,
+                    printable(&authentic.signer.to_string()),
+                    verified.origin().format.as_str()
+                );
             }
         }
         (Output::Json, RequirementKind::Attestation { .. }) => {

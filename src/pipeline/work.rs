@@ -71,7 +71,14 @@ impl<'a> Covered<'a> {
     /// Whether its tag is to be replaced by its digest.
     fn is_pinned(&self) -> bool {
         let any = |rule| self.policies.iter().any(|policy| policy.digest == rule);
-        (any(DigestRule::Pin) || self.needs_evidence()) && !any(DigestRule::Require)
+        let pin = any(DigestRule::Pin) && !self.is_denied_anyway();
+        (pin || self.needs_evidence()) && !any(DigestRule::Require)
+    }
+
+    /// Whether no digest could change the outcome: then no registry is asked.
+    fn is_denied_anyway(&self) -> bool {
+        let denies = |requirement: &Arc<Requirement>| !requirement.kind().is_evidence();
+        self.policies.iter().any(|policy| policy.mode == Mode::Enforce && policy.requirements.iter().any(denies))
     }
 }
 

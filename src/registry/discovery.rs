@@ -5,7 +5,7 @@
 //! elsewhere may still satisfy a policy, and if it does not, the verdict is "don't know" and not "no".
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -57,8 +57,8 @@ pub async fn gather(source: &dyn OciSource, image: &PinnedImage, caps: &Caps, de
     let mut seen = HashSet::new();
     for piece in [signatures, attestations, referrers].into_iter().flatten() {
         match piece {
-            Piece::Evidence(evidence) => {
-                if seen.insert(evidence.origin.digest.clone()) {
+            Piece::Evidence(what, evidence) => {
+                if seen.insert(what) {
                     gathered.evidence.push(*evidence);
                 }
             }
@@ -70,10 +70,14 @@ pub async fn gather(source: &dyn OciSource, image: &PinnedImage, caps: &Caps, de
 }
 
 enum Piece {
-    Evidence(Box<Evidence>),
+    Evidence(What, Box<Evidence>),
     Unreadable(Unreadable),
     Failure(FetchError),
 }
+
+/// What makes two pieces one. Legacy signatures of one image have the same payload whoever made them, hence
+/// the same layer: the signature is in the annotations. A bundle has everything in it.
+type What = (Digest, Option<BTreeMap<String, String>>);
 
 struct Search<'a> {
     source: &'a dyn OciSource,
@@ -135,12 +139,11 @@ impl Search<'_> {
     }
 
     async fn read_referrer(&self, descriptor: Descriptor) -> Vec<Piece> {
-        let manifest = match descriptor.embedded() {
-            Some(bytes) => Ok(Some(Manifest { digest: descriptor.digest, bytes })),
-            None => {
-                let pointer = Pointer::Digest(descriptor.digest);
-                self.source.manifest(&self.image.repository, &pointer, self.deadline).await
-            }
+        let manifest = if let Some(bytes) = descriptor.embedded() {
+            Ok(Some(Manifest { digest: descriptor.digest, bytes }))
+        } else {
+            let pointer = Pointer::Digest(descriptor.digest);
+            self.source.manifest(&self.image.repository, &pointer, self.deadline).await
         };
         match manifest {
             Ok(Some(manifest)) => self.read_manifest(&manifest).await,
@@ -188,7 +191,10 @@ impl Search<'_> {
             Format::Bundle => evidence::from_bundle(digest, &bytes),
         };
         Some(match read {
-            Ok(evidence) => Piece::Evidence(Box::new(evidence)),
+            Ok(evidence) => {
+                let annotations = (format != Format::Bundle).then(|| layer.annotations.clone());
+                Piece::Evidence((layer.digest.clone(), annotations), Box::new(evidence))
+            }
             Err(rejection) => Piece::Unreadable(Unreadable { origin: origin(), rejection }),
         })
     }

@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody as _},
     extract::{RawQuery, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONNECTION, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -47,11 +50,23 @@ struct Webhook {
     metrics: Arc<Metrics>,
     limits: Limits,
     slots: Semaphore,
+    large_bodies: Semaphore,
 }
+
+/// Bodies up to this size, in bytes, are read at once; reviews of real Pods have a few KiB.
+const SMALL_BODY: usize = 256 << 10;
+/// Larger bodies that are read at the same time, so that they cannot fill the memory.
+const LARGE_BODIES: usize = 8;
 
 /// The router of the HTTPS port.
 pub(super) fn webhook(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: Limits) -> Router {
-    let webhook = Arc::new(Webhook { engine, metrics, limits, slots: Semaphore::new(limits.concurrent) });
+    let webhook = Arc::new(Webhook {
+        engine,
+        metrics,
+        limits,
+        slots: Semaphore::new(limits.concurrent),
+        large_bodies: Semaphore::new(LARGE_BODIES),
+    });
     let call = |phase| {
         post(move |State(webhook): State<Arc<Webhook>>, RawQuery(query): RawQuery, body: Body| async move {
             webhook.answer(phase, query.as_deref().unwrap_or_default(), body).await
@@ -90,7 +105,13 @@ impl Webhook {
         let started = Instant::now();
         let timeout = call_timeout(query).unwrap_or(self.limits.default_timeout);
         let deadline = started + timeout.saturating_sub(margin(timeout));
-        let Ok(body) = timeout_at(deadline, axum::body::to_bytes(body, self.limits.body_bytes)).await else {
+        // Without a length it may become large.
+        let is_small = body.size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BODY as u64);
+        let read = async {
+            let slot = if is_small { None } else { self.large_bodies.acquire().await.ok() };
+            (slot, axum::body::to_bytes(body, self.limits.body_bytes).await)
+        };
+        let Ok((_slot, body)) = timeout_at(deadline, read).await else {
             return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
         };
         let body: Bytes = match body {
@@ -161,7 +182,12 @@ fn denied(phase: Phase, class: Class, code: &'static str, message: &dyn std::fmt
 
 fn refuse(status: StatusCode, reason: &str) -> Response {
     tracing::warn!(status = status.as_u16(), reason, "request refused");
-    (status, format!("{reason}\n")).into_response()
+    let mut response = (status, format!("{reason}\n")).into_response();
+    if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+        // The rest of the body is not read: the caller must not send its next request behind it.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// What is kept back for writing the answer and getting it to the API server.

@@ -117,7 +117,10 @@ fn check(
         Content::SimpleSigning { payload, .. } => Artifact::from_blob(payload),
         Content::Statement { .. } | Content::Manifest => Artifact::from_digest(artifact_digest(image)?),
     };
-    let result = trust.verifier().verify(artifact, &evidence.bundle, policy).map_err(rejection)?;
+    let result = trust.verifier().verify(artifact, &evidence.bundle, policy).map_err(|error| {
+        let rejection = rejection(error);
+        expired(evidence).filter(|_| matches!(rejection, Rejection::CertificateUntrusted(_))).unwrap_or(rejection)
+    })?;
     check_envelope_hash(evidence)?;
     Ok(result)
 }
@@ -168,13 +171,22 @@ fn authentic(
     })
 }
 
+/// A more telling reason for a chain that does not verify: the log's time lies outside the certificate's validity.
+fn expired(evidence: &Evidence) -> Option<Rejection> {
+    let certificate = sigstore_crypto::x509::parse_certificate_info(evidence.bundle.signing_certificate()?).ok()?;
+    let entries = &evidence.bundle.verification_material.tlog_entries;
+    let outside = |time: &Timestamp| *time < certificate.not_before || *time > certificate.not_after;
+    let time = entries.iter().filter_map(|entry| entry.integrated_time).find(outside)?;
+    let (from, to) = (certificate.not_before, certificate.not_after);
+    Some(Rejection::CertificateExpired(format!("signed at {time}, the certificate is valid from {from} to {to}")))
+}
+
 /// The library's error as one of our reasons.
 fn rejection(error: Error) -> Rejection {
     use sigstore_verify::bundle::Error as Structure;
     let text = error.to_string();
     match error {
-        Error::SignatureInvalid(detail) => Rejection::SignatureInvalid(detail),
-        Error::ArtifactMismatch(detail) => Rejection::SignatureInvalid(detail),
+        Error::SignatureInvalid(detail) | Error::ArtifactMismatch(detail) => Rejection::SignatureInvalid(detail),
         Error::Certificate(error) => match error {
             CertificateError::Malformed(detail) => Rejection::CertificateMalformed(detail),
             CertificateError::NotYetValid { .. } | CertificateError::Expired { .. } => {

@@ -1,9 +1,16 @@
-//! What the product does, from outside: everything here goes through a real server, a real registry
-//! protocol and real signatures.
-#![allow(clippy::pedantic, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+//! Everything that is tested through the public door: the stories, the command line, real evidence and
+//! forged evidence, and the house itself. Only Rust is needed.
+#![allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../rig/mod.rs"]
 mod rig;
-mod stories;
 #[path = "../support/mod.rs"]
 mod support;
+
+mod binary;
+mod cli;
+mod flaws;
+mod house;
+mod lab;
+mod stories;
+mod vectors;

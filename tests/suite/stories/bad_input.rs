@@ -61,7 +61,6 @@ async fn a_review_without_its_parts_is_a_400() {
     refused(&webhook, changed(|review| review["request"]["uid"] = json!("")), 400, &["uid"]).await;
     refused(&webhook, changed(|review| review["request"]["uid"] = json!("x".repeat(1_000))), 400, &["uid"]).await;
     refused(&webhook, changed(|review| review["request"]["operation"] = json!("PATCH")), 400, &["PATCH"]).await;
-    refused(&webhook, changed(|review| review["request"]["request"] = json!({})), 200, &["\"allowed\":"]).await;
 }
 
 #[tokio::test]
@@ -116,7 +115,7 @@ async fn an_old_object_that_cannot_be_read_is_no_excuse() {
     let (_, webhook) = example().await;
     let body = changed(|review| {
         review["request"]["operation"] = json!("UPDATE");
-        review["request"]["oldObject"] = json!({"spec": []});
+        review["request"]["oldObject"] = json!({"spec": 7});
     });
     let answer = webhook.post("/validate", body).await;
     assert_eq!((answer.allowed, answer.code.as_str()), (false, "ObjectUnreadable"), "{}", answer.body);

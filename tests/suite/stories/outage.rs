@@ -138,7 +138,7 @@ async fn referrers_that_cannot_be_read_leave_open_what_they_might_have_said() {
 
 #[tokio::test]
 async fn so_do_legacy_tags_and_blobs() {
-    let (world, webhook) = example().await;
+    let (world, webhook) = example_with(Options::without_caches()).await;
     for on in [On::path(".sig"), On::path(".att"), On::Blobs] {
         world.registry.inject(on, Fault::Status(500));
         let admission = webhook.admit(object::pod(&world.image("1.0.0-legacy"))).await;
@@ -233,9 +233,9 @@ async fn blobs_that_are_not_what_they_should_be_are_bounded_and_undecided() {
         (Fault::Endless, "ResponseTooLarge"),
         (Fault::Huge(1 << 40), "ResponseTooLarge"),
         (Fault::WrongBytes, "ContentDigestMismatch"),
-        (Fault::Body(b"{}".to_vec()), "ContentDigestMismatch"),
+        (Fault::Body(b"{}".to_vec()), "RegistryProtocolError"),
         (Fault::Truncate, "RegistryUnreachable"),
-        (Fault::Status(404), "ImageNotFound"),
+        (Fault::Status(404), "RegistryError"),
     ] {
         let (world, webhook) = example().await;
         for format in Format::ALL {
@@ -310,6 +310,6 @@ async fn the_metrics_count_what_could_not_be_decided() {
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
-    assert_eq!(webhook.health("/readyz").await, (200, "ok: 1 policies\n".to_owned()));
+    assert_eq!(webhook.health("/readyz").await, (200, "ok: 2 policies\n".to_owned()));
     assert_eq!(webhook.health("/healthz").await.0, 200);
 }

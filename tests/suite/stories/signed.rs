@@ -37,7 +37,8 @@ async fn the_audit_log_says_who_vouched() {
                            /.github/workflows/release.yml@refs/heads/main";
             assert_eq!(vouched["subject"], subject);
             assert_eq!(vouched["issuer"], "https://token.actions.githubusercontent.com");
-            assert_eq!(vouched["policy"], "verify-images");
+            let policy = vouched["policy"].as_str().unwrap();
+            assert!(matches!(policy.split_once('/'), Some(("verify-images", _))), "{policy}");
             assert!(vouched["image"].as_str().unwrap().ends_with(&world.digest(&format!("1.0.0{}", format.suffix()))));
             assert!(vouched["logIndex"].is_u64());
         }
