@@ -31,8 +31,7 @@ async fn eight_containers_of_one_image_cost_what_one_costs() {
         let cost = cost_of_one(&world, &one, &image).await;
         let eight = Webhook::start(&world, &[policy::KYVERNO]).await;
         world.registry.clear_requests();
-        let more: Vec<_> =
-            (1..8).map(|n| ("containers", object::container(&format!("app-{n}"), &image))).collect();
+        let more: Vec<_> = (1..8).map(|n| ("containers", object::container(&format!("app-{n}"), &image))).collect();
         let admission = eight.admit(object::pod_with(&image, &more)).await;
         assert_admitted_as(&admission, &world.pinned(tag));
         assert_eq!(admission.field("/spec/containers/7/image"), world.pinned(tag));

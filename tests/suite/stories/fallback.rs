@@ -11,7 +11,9 @@ async fn story_3_an_uncovered_image_is_denied_by_a_fallback_policy_alone() {
     let world = World::new();
     let with = Webhook::start(&world, &[policy::KYVERNO, policy::DEFAULT_DENY]).await;
     let without = Webhook::start(&world, &[policy::KYVERNO]).await;
-    for image in [NGINX, "nginx", "index.docker.io/library/nginx", "quay.invalid/zionsworking/cicd-supply-chain-security:1"] {
+    for image in
+        [NGINX, "nginx", "index.docker.io/library/nginx", "quay.invalid/zionsworking/cicd-supply-chain-security:1"]
+    {
         let admission = with.admit(object::pod(image)).await;
         assert_denied(&admission, "DeniedByPolicy", &["policy default-deny", "ask for an ImagePolicy"]);
         let admission = without.admit(object::pod(image)).await;

@@ -159,6 +159,10 @@ async fn what_is_no_reference_is_denied_with_its_field() {
         assert_denied(&admission, "ImageReferenceInvalid", &["container \"app\"", "/spec/containers/0/image"]);
         let pod = object::pod_with("docker.io/library/nginx", &[("volumes", object::image_volume("data", image))]);
         let admission = webhook.admit(pod).await;
-        assert_denied(&admission, "ImageReferenceInvalid", &["image volume \"data\"", "/spec/volumes/1/image/reference"]);
+        assert_denied(
+            &admission,
+            "ImageReferenceInvalid",
+            &["image volume \"data\"", "/spec/volumes/1/image/reference"],
+        );
     }
 }

@@ -12,7 +12,8 @@ async fn story_2_an_unsigned_image_of_the_same_repository() {
     for (world, webhook, _) in every_setting().await {
         for image in [world.image("unsigned"), world.by_digest("unsigned")] {
             let admission = webhook.admit(object::pod(&image)).await;
-            let words = ["container \"app\"", "no signature was found", "AttestationMissing", &world.digest("unsigned")];
+            let words =
+                ["container \"app\"", "no signature was found", "AttestationMissing", &world.digest("unsigned")];
             assert_denied(&admission, "SignatureMissing", &words);
         }
     }

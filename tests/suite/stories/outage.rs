@@ -12,7 +12,7 @@ use crate::rig::{Format, Options, Webhook, World, object, policy};
 use crate::support::{Fault, On, registry, sbom};
 
 /// Of a call, for faults that only time ends.
-const SHORT: Duration = Duration::from_millis(800);
+const SHORT: Duration = Duration::from_secs(1);
 
 /// Under `fault` everything is undecided for the reason `code`; without it, everything is as it should be.
 async fn outage(fault: Fault, timeout: Duration, code: &str, words: &[&str]) {
@@ -75,12 +75,26 @@ async fn story_7_dropped_connections() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn story_7_no_answer() {
-    outage(Fault::Hang, SHORT, "Timeout", &[" ms"]).await;
+    slowness(Fault::Hang).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn story_7_a_body_that_comes_too_slowly() {
-    outage(Fault::Drip(Duration::from_millis(50)), SHORT, "Timeout", &[" ms"]).await;
+    slowness(Fault::Drip(Duration::from_millis(50))).await;
+}
+
+/// As [`outage`], for what takes all the time that there is: by tag and by digest.
+async fn slowness(fault: Fault) {
+    let (world, webhook) = example_with(Options::default().timeout(SHORT)).await;
+    for image in [world.image("1.0.0"), world.by_digest("1.0.0-legacy")] {
+        world.registry.inject(On::All, fault.clone());
+        let admission = webhook.admit(object::pod(&image)).await;
+        assert_undecided(&admission, "Timeout", &[" ms"]);
+        assert_within(&admission, SHORT);
+        world.registry.heal();
+    }
+    back(&webhook, &world.image("1.0.0"), &world.pinned("1.0.0")).await;
+    back(&webhook, &world.by_digest("1.0.0-legacy"), &world.by_digest("1.0.0-legacy")).await;
 }
 
 #[tokio::test]

@@ -70,8 +70,7 @@ async fn every_generation_of_evidence_passes() {
     images.push(("mixed", "mixed".to_owned()));
     // Legacy layers as an OCI referrer.
     let digest = world.push("legacy-referrer");
-    let layers =
-        [bundle.legacy_signature(&digest), bundle.legacy_attestation(&digest, sbom::SPDX, &sbom::spdx())];
+    let layers = [bundle.legacy_signature(&digest), bundle.legacy_attestation(&digest, sbom::SPDX, &sbom::spdx())];
     world.registry.push_legacy_referrer(crate::rig::world::REPOSITORY, &digest, layers);
     images.push(("legacy layers as a referrer", "legacy-referrer".to_owned()));
     for (name, tag) in images {
