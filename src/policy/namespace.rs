@@ -94,8 +94,8 @@ mod tests {
             let expected = match scope {
                 NamespaceScope::All => [true; 3],
                 NamespaceScope::Labels(ref rules) if rules.is_empty() => [true; 3],
-                _ if of_name => [prod, dev, false],
-                _ => [false; 3],
+                NamespaceScope::Labels(_) if of_name => [prod, dev, false],
+                NamespaceScope::Labels(_) => [false; 3],
             };
             assert_eq!(surely, expected, "{scope:?}");
         }

@@ -249,7 +249,8 @@ mod tests {
             ("ghcr.io/audit/a", None, &["default-deny", "audit"]),
             ("ghcr.io/denied/a", None, &["default-deny", "deny-only"]),
             ("ghcr.io/prod/a", Some("prod"), &["in-prod"]),
-            ("ghcr.io/prod/a", None, &["in-prod"]),
+            // It may not be in force there, and so does not stand in for the default.
+            ("ghcr.io/prod/a", None, &["default-deny", "in-prod"]),
             ("ghcr.io/prod/a", Some("dev"), &["default-deny"]),
         ] {
             assert_eq!(names(&set, image, namespace), expected, "{image} in {namespace:?}");
