@@ -24,6 +24,14 @@ pub enum Verdict {
     Unknown(Arc<Unknown>),
 }
 
+impl Verdict {
+    /// Whether another try may come to something else.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unknown(unknown) if unknown.may_pass())
+    }
+}
+
 /// Who satisfied a requirement: what is kept of a [`Verified`], without the payload. Only a [`Verified`]
 /// makes one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,6 +88,16 @@ pub enum Unknown {
 }
 
 impl Unknown {
+    /// Whether another try, at once, may come to something else.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Fetch(error) => error.kind.may_pass(),
+            Self::Timeout { .. } | Self::Overloaded | Self::Internal(_) => true,
+            Self::NotPinned { .. } => false,
+        }
+    }
+
     /// The stable reason code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -384,7 +402,7 @@ impl Case<'_> {
             Some(Err(unknown)) => Arc::clone(unknown),
             None => Arc::new(Unknown::Internal("the reference was not resolved".to_owned())),
         };
-        for policy in self.policies {
+        for policy in self.policies.iter().filter(|policy| policy.requires_evidence()) {
             let (code, message) = (unknown.code(), unknown.to_string());
             let denial = self.denial(policy, "digest".to_owned(), Class::Unknown, code, message);
             decision.record(policy.mode, denial);

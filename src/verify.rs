@@ -211,7 +211,7 @@ impl<'a> Docket<'a> {
         rejections.sort_by_key(|rejection| std::cmp::Reverse(rejection.step()));
         rejections.dedup();
         rejections.truncate(MAX_REPORTED);
-        rejections
+        rejections.into_iter().map(Rejection::bounded).collect()
     }
 }
 

@@ -16,7 +16,6 @@ use crate::{
     admission::{ExtractError, Phase, Subject},
     decision::{Class, Decision, printable},
     pipeline::{Engine, Settings, Snapshot, admit},
-    registry::Caps,
 };
 
 /// Decide on manifests as the webhook would, without a cluster.
@@ -78,8 +77,10 @@ pub(super) async fn run(args: ApplyArgs) -> anyhow::Result<Status> {
         count(policies.len(), "policy", "policies"),
         count(resources.len(), "resource", "resources")
     );
-    let source = args.registry.source(Caps::DEFAULT)?;
-    let engine = Engine::new(Snapshot { policies, trust: trust.into() }, source, Settings::DEFAULT);
+    let caps = args.registry.caps();
+    let source = args.registry.source()?;
+    let engine =
+        Engine::new(Snapshot { policies, trust: trust.into() }, source, Settings { caps, ..Settings::DEFAULT });
     let mut tally = Tally::default();
     let mut uncovered = Vec::new();
     for resource in &resources {

@@ -12,7 +12,6 @@ use super::{
 use crate::{
     pipeline::{Engine, Lifetimes, Settings, Snapshot},
     policy::ImageScope,
-    registry::Caps,
     server::{CertificateSource, Limits, SelfSigned, Server, ServerOptions},
     telemetry::{LogFormat, Metrics, init_logs},
 };
@@ -104,10 +103,14 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Status> {
     for policy in policies.iter() {
         tracing::info!(policy = %policy.name, mode = %policy.mode, "policy loaded");
     }
+    if policies.is_empty() {
+        anyhow::bail!("there is no policy in force in what --policy names: everything would be admitted");
+    }
     if !policies.iter().any(|policy| matches!(policy.images, ImageScope::Fallback { .. })) {
         tracing::warn!("no fallback policy is loaded: images that no policy covers are admitted, signed or not");
     }
-    let source = args.registry.source(Caps::DEFAULT)?;
+    let caps = args.registry.caps();
+    let source = args.registry.source()?;
     let server = args.server;
     let certificate = if let (Some(certificate), Some(key)) = (server.tls_cert, server.tls_key) {
         CertificateSource::Files { certificate, key }
@@ -121,6 +124,8 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Status> {
         CertificateSource::SelfSigned(made)
     };
     let settings = Settings {
+        caps,
+        evidence_bytes: Settings::DEFAULT.evidence_bytes.max(2 * caps.evidence_bytes),
         lifetimes: Lifetimes {
             pass: Duration::from_secs(server.pass_cache_s),
             rejection: Duration::from_millis(server.rejection_cache_ms),

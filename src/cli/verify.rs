@@ -19,7 +19,7 @@ use crate::{
     evidence::{Evidence, Format},
     image::{PinnedImage, Reference},
     policy::{Authority, AuthorityKind, Identity, Pattern, PredicateType, PublicKey, Requirement, RequirementKind},
-    registry::{Caps, Gathered, OciSource, gather, resolve},
+    registry::{Caps, Gathered, Memory, OciSource, gather, resolve},
     trust::TrustRoot,
     verify::{Docket, Rejection, Signer, Verified},
 };
@@ -103,11 +103,12 @@ async fn verify_all(args: CommonArgs, kind: RequirementKind) -> anyhow::Result<S
     let authority = Arc::new(Authority { name: "command line".to_owned(), kind: authority(&args)? });
     let requirement = Requirement::new(kind, vec![authority], 1)?;
     let trust = files::trust_root(args.trust.trusted_root.as_deref())?;
-    let source = args.registry.source(Caps::DEFAULT)?;
+    let caps = args.registry.caps();
+    let source = args.registry.source()?;
     let mut worst = Status::Ok;
     for image in &args.images {
         let deadline = Instant::now() + Duration::from_secs(args.timeout);
-        let status = match examine(&*source, image, deadline).await {
+        let status = match examine(&*source, image, &caps, deadline).await {
             Ok((pinned, gathered)) => verify_one(image, &pinned, &gathered, &requirement, &trust, args.output),
             Err(unknown) => could_not_decide(image, &unknown),
         };
@@ -138,11 +139,12 @@ fn authority(args: &CommonArgs) -> anyhow::Result<AuthorityKind> {
 async fn examine(
     source: &dyn OciSource,
     image: &Reference,
+    caps: &Caps,
     deadline: Instant,
 ) -> Result<(PinnedImage, Gathered), Unknown> {
     let digest = resolve(source, image, deadline).await?;
     let pinned = image.repository().pin(digest);
-    let gathered = gather(source, &pinned, &Caps::DEFAULT, deadline).await;
+    let gathered = gather(source, &pinned, caps, &Memory::new(u64::MAX), deadline).await;
     Ok((pinned, gathered))
 }
 

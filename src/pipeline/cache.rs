@@ -83,7 +83,7 @@ impl Weighter<Key, Entry> for Bytes {
         };
         let more: usize = match &entry.kept {
             Kept::Pass(vouches) => vouches.iter().map(|vouch| 96 + text(vouch.signer())).sum(),
-            Kept::Rejection(rejections) => rejections.len() * 512,
+            Kept::Rejection(rejections) => rejections.iter().map(|rejection| 256 + rejection.to_string().len()).sum(),
         };
         (FIXED + more) as u64
     }

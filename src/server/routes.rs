@@ -50,13 +50,12 @@ struct Webhook {
     metrics: Arc<Metrics>,
     limits: Limits,
     slots: Semaphore,
-    large_bodies: Semaphore,
+    bodies: Semaphore,
 }
 
-/// Bodies up to this size, in bytes, are read at once; reviews of real Pods have a few KiB.
-const SMALL_BODY: usize = 256 << 10;
-/// Larger bodies that are read at the same time, so that they cannot fill the memory.
-const LARGE_BODIES: usize = 8;
+/// KiB of bodies that are held at the same time, so that callers cannot fill the memory. Reviews of real Pods
+/// have a few KiB.
+const BODIES_KIB: usize = 96 << 10;
 
 /// The router of the HTTPS port.
 pub(super) fn webhook(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: Limits) -> Router {
@@ -65,7 +64,7 @@ pub(super) fn webhook(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: Limits
         metrics,
         limits,
         slots: Semaphore::new(limits.concurrent),
-        large_bodies: Semaphore::new(LARGE_BODIES),
+        bodies: Semaphore::new(BODIES_KIB),
     });
     let call = |phase| {
         post(move |State(webhook): State<Arc<Webhook>>, RawQuery(query): RawQuery, body: Body| async move {
@@ -105,13 +104,14 @@ impl Webhook {
         let started = Instant::now();
         let timeout = call_timeout(query).unwrap_or(self.limits.default_timeout);
         let deadline = started + timeout.saturating_sub(margin(timeout));
-        // Without a length it may become large.
-        let is_small = body.size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BODY as u64);
+        // Without a length it may become as large as any.
+        let most = self.limits.body_bytes as u64;
+        let kib = body.size_hint().upper().map_or(most, |bytes| bytes.min(most)).div_ceil(1_024);
         let read = async {
-            let slot = if is_small { None } else { self.large_bodies.acquire().await.ok() };
-            (slot, axum::body::to_bytes(body, self.limits.body_bytes).await)
+            let held = self.bodies.acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)).await;
+            (held, axum::body::to_bytes(body, self.limits.body_bytes).await)
         };
-        let Ok((_slot, body)) = timeout_at(deadline, read).await else {
+        let Ok((_held, body)) = timeout_at(deadline, read).await else {
             return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
         };
         let body: Bytes = match body {
@@ -218,7 +218,7 @@ fn parse_go_duration(text: &str) -> Option<Duration> {
             "ms" => 1e-3,
             _ => return None,
         };
-        total += Duration::try_from_secs_f64(number * seconds).ok()?;
+        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
         rest = &after[end..];
     }
     Some(total)
@@ -235,9 +235,16 @@ mod tests {
         assert_eq!(call_timeout("a=b&timeout=1m30s"), ms(30_000));
         assert_eq!(call_timeout("timeout=1.5s"), ms(1_500));
         assert_eq!(call_timeout("timeout=500ms"), ms(500));
-        for query in
-            ["", "timeout=", "timeout=0s", "timeout=x", "timeout=-1s", "timeout=5", "timeout=99999999999999999999h"]
-        {
+        for query in [
+            "",
+            "timeout=",
+            "timeout=0s",
+            "timeout=x",
+            "timeout=-1s",
+            "timeout=5",
+            "timeout=99999999999999999999h",
+            "timeout=5000000000000000h5000000000000000h",
+        ] {
             assert_eq!(call_timeout(query), None, "{query}");
         }
     }

@@ -5,7 +5,9 @@
 //! asserted here, so that a relaxed default of the library cannot pass for a check.
 
 use jiff::Timestamp;
-use sigstore_types::{Artifact, ArtifactDigest, HashAlgorithm, KindVersion, VerificationMaterialContent};
+use sigstore_types::{
+    Artifact, ArtifactDigest, HashAlgorithm, KindVersion, TransparencyLogEntry, VerificationMaterialContent,
+};
 use sigstore_verify::{
     CertificateError, Error, PublicKeyVerificationPolicy, TimestampError, TransparencyLogError, VerificationPolicy,
     VerificationResult,
@@ -115,7 +117,7 @@ fn check(
     }
     let artifact = match &evidence.content {
         Content::SimpleSigning { payload, .. } => Artifact::from_blob(payload),
-        Content::Statement { .. } | Content::Manifest => Artifact::from_digest(artifact_digest(image)?),
+        Content::Statement { .. } => Artifact::from_digest(artifact_digest(image)?),
     };
     let result = trust.verifier().verify(artifact, &evidence.bundle, policy).map_err(|error| {
         let rejection = rejection(error);
@@ -165,10 +167,19 @@ fn authentic(
     Ok(Authentic {
         signer,
         signed_at: times.iter().min().copied(),
-        log_index: evidence.bundle.verification_material.tlog_entries.first().map(|entry| entry.log_index.get()),
+        log_index: evidence.bundle.verification_material.tlog_entries.first().and_then(log_index),
         predicate_type: evidence.predicate_type().map(str::to_owned),
         payload: evidence.payload(),
     })
+}
+
+/// The entry's index, as far as the log vouched for it: a v1 promise covers it, a v2 proof uses it, and a v1 proof has
+/// one of its own tree.
+fn log_index(entry: &TransparencyLogEntry) -> Option<u64> {
+    if entry.inclusion_promise.is_some() || entry.kind_version == KindVersion::HashedRekordV002 {
+        return Some(entry.log_index.get());
+    }
+    entry.inclusion_proof.as_ref().map(|proof| proof.log_index.get())
 }
 
 /// A more telling reason for a chain that does not verify: the log's time lies outside the certificate's validity.

@@ -106,10 +106,20 @@ impl Served {
         serde_json::from_str::<Value>(&answer).expect("JSON")["response"].take()
     }
 
+    /// The process's ID.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM and gives the exit status.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub fn terminate(self) -> Option<i32> {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        self.ended()
+    }
+
+    /// Waits for its end and gives the exit status.
+    pub fn ended(mut self) -> Option<i32> {
         let mut rest = Vec::new();
         if let Some(mut stdout) = self.child.stdout.take() {
             let _ = stdout.read_to_end(&mut rest);

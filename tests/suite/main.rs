@@ -10,6 +10,7 @@ mod support;
 mod binary;
 mod cli;
 mod flaws;
+mod hardening;
 mod house;
 mod lab;
 mod stories;
