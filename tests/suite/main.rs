@@ -2,6 +2,8 @@
 //! forged evidence, and the house itself. Only Rust is needed.
 #![allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../rig/mod.rs"]
+mod rig;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -11,4 +13,5 @@ mod flaws;
 mod hardening;
 mod house;
 mod lab;
+mod stories;
 mod vectors;
