@@ -8,7 +8,7 @@ mod cosign;
 mod statement;
 
 use bytes::Bytes;
-use sigstore_types::{Bundle, SignatureContent};
+use sigstore_types::Bundle;
 
 pub use bundle::{from_bundle, is_bundle_media_type};
 pub(crate) use cosign::logged_envelope_sha256;
@@ -130,16 +130,6 @@ impl Evidence {
             Content::SimpleSigning { manifest_digest, .. } if manifest_digest == image.digest.as_str() => Ok(()),
             Content::SimpleSigning { manifest_digest, .. } => Err(manifest_digest.clone()),
             Content::Statement { statement, .. } => statement.names(&image.digest),
-        }
-    }
-
-    /// The signature's bytes.
-    #[must_use]
-    pub fn signature(&self) -> &[u8] {
-        match &self.bundle.content {
-            SignatureContent::MessageSignature(message) => message.signature.as_bytes(),
-            SignatureContent::DsseEnvelope(envelope) => envelope.signature.sig.as_bytes(),
-            _ => &[],
         }
     }
 

@@ -76,7 +76,8 @@ impl<'a> Covered<'a> {
     /// Whether its tag is replaced here. Not where an enforcing policy denies tags: its author has to write the
     /// digest. One that only warns or audits must not keep the others from pinning.
     fn is_pinned(&self) -> bool {
-        let denies_tags = |policy: &&'a Arc<Policy>| policy.mode == Mode::Enforce && policy.digest == DigestRule::Require;
+        let denies_tags =
+            |policy: &&'a Arc<Policy>| policy.mode == Mode::Enforce && policy.digest == DigestRule::Require;
         self.needs_evidence() && !self.policies.iter().any(denies_tags)
     }
 }

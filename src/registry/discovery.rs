@@ -5,7 +5,7 @@
 //! elsewhere may still satisfy a policy, and if it does not, the verdict is "don't know" and not "no".
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -122,16 +122,15 @@ pub async fn gather(
     let mut seen = HashSet::new();
     for piece in [signatures, attestations, referrers].into_iter().flatten() {
         match piece {
-            // The same thing twice, under a tag and as a referrer. Not by its digest alone: legacy signatures of
-            // several signers are over one and the same payload.
-            Piece::Evidence(found) if !seen.insert((found.origin.digest.clone(), found.signature().to_vec())) => {}
-            Piece::Evidence(_) if evidence.len() == caps.pieces => {
+            // The same thing twice, under a tag and as a referrer.
+            Piece::Evidence(what, _) if !seen.insert(what.clone()) => {}
+            Piece::Evidence(..) if evidence.len() == caps.pieces => {
                 let kind =
                     FetchErrorKind::TooMany { what: "pieces of evidence", found: caps.pieces + 1, max: caps.pieces };
                 failures.push(search.failure(kind));
                 break;
             }
-            Piece::Evidence(found) => evidence.push(*found),
+            Piece::Evidence(_, found) => evidence.push(*found),
             Piece::Unreadable(piece) => unreadable.push(piece),
             Piece::Failure(failure) => failures.push(failure),
         }
@@ -141,10 +140,14 @@ pub async fn gather(
 }
 
 enum Piece {
-    Evidence(Box<Evidence>),
+    Evidence(What, Box<Evidence>),
     Unreadable(Unreadable),
     Failure(FetchError),
 }
+
+/// What makes two pieces one. Legacy signatures of one image have the same payload whoever made them, hence
+/// the same layer: the signature is in the annotations. A bundle has everything in it.
+type What = (Digest, Option<BTreeMap<String, String>>);
 
 struct Search<'a> {
     source: &'a dyn OciSource,
@@ -277,7 +280,10 @@ impl Search<'_> {
             Format::Bundle => evidence::from_bundle(digest, &bytes),
         };
         Some(match read {
-            Ok(evidence) => Piece::Evidence(Box::new(evidence)),
+            Ok(evidence) => {
+                let annotations = (format != Format::Bundle).then(|| layer.annotations.clone());
+                Piece::Evidence((layer.digest.clone(), annotations), Box::new(evidence))
+            }
             Err(rejection) => {
                 Piece::Unreadable(Unreadable { origin: Origin { format, digest: layer.digest.clone() }, rejection })
             }
