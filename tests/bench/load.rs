@@ -1,6 +1,6 @@
 //! `cargo bench --bench load [-- SCENE...]`: the load driver. It starts a registry and the real `bonafide serve`
-//! on loopback, each as a process of its own, puts them through `start`, `warm`, `cold` and `resident`, and
-//! prints every figure beside its target. It fails only where an answer is wrong, never by the clock: figures
+//! on loopback, each as a process of its own, puts them through its scenes (see `SCENES`), and prints every
+//! figure beside its target. It fails only where an answer is wrong, never by the clock: figures
 //! are those of the machine at that moment.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -31,8 +31,14 @@ use scenes::Stage;
 /// A name to choose a scene by, and what it does.
 type Scene = (&'static str, fn(&mut Stage<'_>));
 
-const SCENES: [Scene; 4] =
-    [("start", scenes::start), ("warm", scenes::warm), ("cold", scenes::cold), ("resident", scenes::resident)];
+const SCENES: [Scene; 6] = [
+    ("start", scenes::start),
+    ("warm", scenes::warm),
+    ("steady", scenes::steady),
+    ("http2", scenes::http2),
+    ("cold", scenes::cold),
+    ("resident", scenes::resident),
+];
 
 fn main() {
     // Fails only if a provider is installed already, and then there is one.

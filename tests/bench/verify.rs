@@ -164,7 +164,7 @@ fn engine(sigstore: &Authority, layout: &Path) -> Arc<Engine> {
 criterion_group! {
     name = benches;
     // All of them in half a minute.
-    config = Criterion::default().warm_up_time(Duration::from_millis(700)).measurement_time(Duration::from_secs(2));
+    config = Criterion::default().sample_size(50).warm_up_time(Duration::from_millis(700)).measurement_time(Duration::from_secs(2));
     targets = verify, select, admission
 }
 criterion_main!(benches);

@@ -13,7 +13,7 @@ use super::{
     pod::review,
     registry::{Format, Remote},
     report::{Report, Target, median},
-    webhook::{PROGRAM, Setup, Webhook, example_policies, memory, registry_arguments},
+    webhook::{Setup, Webhook, example_policies, memory, program, registry_arguments},
 };
 
 /// What every scene needs.
@@ -47,7 +47,7 @@ impl Stage<'_> {
 /// Size, start and `apply`.
 pub fn start(stage: &mut Stage<'_>) {
     stage.report.section("Start");
-    let size = fs::metadata(PROGRAM).expect("the program").len();
+    let size = fs::metadata(program()).expect("the program").len();
     stage.report.figure("release binary", size as f64 / 1e6, "MB", Target::Below(25.0));
     let starts = (0..5).map(|_| stage.setup(true, 0).start().ready_after.as_secs_f64() * 1e3).collect();
     stage.report.figure("from start to ready, median of 5", median(starts), "ms", Target::Below(100.0));
@@ -72,7 +72,7 @@ pub fn start(stage: &mut Stage<'_>) {
 /// Milliseconds that `bonafide apply` takes.
 fn apply(stage: &Stage<'_>, resource: &Path, https: bool, mut look: impl FnMut(u32)) -> f64 {
     let started = Instant::now();
-    let mut child = Command::new(PROGRAM)
+    let mut child = Command::new(program())
         .arg("apply")
         .args(&example_policies()[..1])
         .arg("--resource")
@@ -80,6 +80,7 @@ fn apply(stage: &Stage<'_>, resource: &Path, https: bool, mut look: impl FnMut(u
         .args(registry_arguments(stage.registry, https))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .expect("bonafide starts");
     let status = loop {
@@ -93,7 +94,7 @@ fn apply(stage: &Stage<'_>, resource: &Path, https: bool, mut look: impl FnMut(u
     started.elapsed().as_secs_f64() * 1e3
 }
 
-/// Every digest verified before, as fast as it goes and at a fixed rate.
+/// Every digest verified before, as fast as it goes, beside few and many other policies.
 pub fn warm(stage: &mut Stage<'_>) {
     let admissions = stage.warm_load("warm");
     for others in [0, 1_000, 10_000] {
@@ -108,18 +109,18 @@ pub fn warm(stage: &mut Stage<'_>) {
         stage.report.figure("a call, p50", run.latencies.ms(0.5), "ms", Target::None);
         stage.report.figure("a call, p99", run.latencies.ms(0.99), "ms", Target::None);
         stage.report.figure("resident memory at most", webhook.peak_mib(), "MiB", Target::None);
-        if others == 0 {
-            fixed_rate(stage, &webhook, &admissions);
-            over_http2(stage, &webhook);
-        }
     }
 }
 
-fn fixed_rate(stage: &mut Stage<'_>, webhook: &Webhook, admissions: &[Admission]) {
+/// Every digest verified before, at a fixed rate.
+pub fn steady(stage: &mut Stage<'_>) {
     stage.report.section("Warm by digest, open loop, 1,000 admissions a second");
+    let admissions = stage.warm_load("steady");
+    let webhook = stage.setup(false, 0).start();
+    closed_loop(&webhook, &admissions, CONNECTIONS, Duration::from_secs(1));
     let cpu = webhook.cpu_ms();
     let connections = u32::try_from(CONNECTIONS).expect("few");
-    let run = open_loop(webhook, admissions, 1_000, connections, Duration::from_secs(10));
+    let run = open_loop(&webhook, &admissions, 1_000, connections, Duration::from_secs(10));
     let cpu = (webhook.cpu_ms() - cpu) / run.admissions as f64;
     stage.report.figure("a call, p50", run.latencies.ms(0.5), "ms", Target::None);
     stage.report.figure("a call, p99", run.latencies.ms(0.99), "ms", Target::Below(1.0));
@@ -127,11 +128,14 @@ fn fixed_rate(stage: &mut Stage<'_>, webhook: &Webhook, admissions: &[Admission]
     stage.report.figure("CPU of an admission", cpu, "ms", Target::Below(0.2));
 }
 
-fn over_http2(stage: &mut Stage<'_>, webhook: &Webhook) {
+/// The same load as `warm` on one connection of HTTP/2.
+pub fn http2(stage: &mut Stage<'_>) {
     stage.report.section("Warm by digest, HTTP/2, 16 streams of one connection, closed loop");
     let digests = stage.registry.push(Format::Legacy, "zionsworking/warm", "h2", 1);
     let body = review(&[&format!("ghcr.io/zionsworking/warm:1.0.0@{}", digests[0])]);
-    let run = http2::closed_loop(webhook, &body, CONNECTIONS, Duration::from_secs(3));
+    let webhook = stage.setup(false, 0).start();
+    http2::closed_loop(&webhook, &body, CONNECTIONS, Duration::from_millis(500));
+    let run = http2::closed_loop(&webhook, &body, CONNECTIONS, Duration::from_secs(3));
     stage.report.figure("admissions a second", run.rate(), "/s", Target::None);
     stage.report.figure("a call, p50", run.latencies.ms(0.5), "ms", Target::None);
     stage.report.figure("a call, p99", run.latencies.ms(0.99), "ms", Target::None);

@@ -12,8 +12,10 @@ use std::{
 
 use super::registry::Remote;
 
-/// The program that is measured.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_bonafide");
+/// The program that is measured: the one built with this driver, or that of `$BONAFIDE`, to compare.
+pub fn program() -> PathBuf {
+    std::env::var_os("BONAFIDE").map_or_else(|| env!("CARGO_BIN_EXE_bonafide").into(), PathBuf::from)
+}
 
 /// The longest time that a start may take before the driver gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,7 +49,7 @@ impl Setup<'_> {
     pub fn start(&self) -> Webhook {
         let (address, health) = (free_port(), free_port());
         let log = File::create(self.dir.join("webhook.log")).expect("a writable directory");
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command
             .arg("serve")
             .args(["--listen", &address.to_string(), "--health-listen", &health.to_string(), "--tls-self-signed"])
