@@ -13,7 +13,7 @@ use super::{
     pod::review,
     registry::{Format, Remote},
     report::{Report, Target, median},
-    webhook::{Setup, Webhook, example_policies, memory, program, registry_arguments},
+    webhook::{Setup, example_policies, memory, program, registry_arguments},
 };
 
 /// What every scene needs.
