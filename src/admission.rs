@@ -4,7 +4,7 @@ mod extract;
 mod respond;
 mod review;
 
-pub use extract::{ExtractError, ImageSite, SiteKind, Subject};
+pub use extract::{ExtractError, ImageSite, MAX_IMAGES, SiteKind, Subject};
 pub use respond::{MAX_WARNING_CHARS, respond};
 pub use review::{Operation, Request, Review, ReviewError};
 

@@ -2,6 +2,8 @@
 
 // This is where text goes to people.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+// Doc comments of arguments are their help, where backticks would be printed.
+#![allow(clippy::doc_markdown)]
 
 mod apply;
 mod args;

@@ -1,6 +1,6 @@
 //! From verdicts to a decision. Pure.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
 use crate::{
     admission::ImageSite,
@@ -24,21 +24,40 @@ pub enum Verdict {
     Unknown(Arc<Unknown>),
 }
 
+impl Verdict {
+    /// Whether another try may come to something else.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unknown(unknown) if unknown.may_pass())
+    }
+}
+
 /// Who satisfied a requirement: what is kept of a [`Verified`], without the payload. Only a [`Verified`]
 /// makes one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vouch {
+    signer: Signer,
+    log_index: Option<u64>,
+}
+
+impl Vouch {
     /// Who signed.
-    pub signer: Signer,
+    #[must_use]
+    pub const fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
     /// Index in the transparency log.
-    pub log_index: Option<u64>,
-    _only_from_verified: (),
+    #[must_use]
+    pub const fn log_index(&self) -> Option<u64> {
+        self.log_index
+    }
 }
 
 impl From<&Verified> for Vouch {
     fn from(verified: &Verified) -> Self {
         let authentic = verified.authentic();
-        Self { signer: authentic.signer.clone(), log_index: authentic.log_index, _only_from_verified: () }
+        Self { signer: authentic.signer.clone(), log_index: authentic.log_index }
     }
 }
 
@@ -69,6 +88,16 @@ pub enum Unknown {
 }
 
 impl Unknown {
+    /// Whether another try, at once, may come to something else.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Fetch(error) => error.kind.may_pass(),
+            Self::Timeout { .. } | Self::Overloaded | Self::Internal(_) => true,
+            Self::NotPinned { .. } => false,
+        }
+    }
+
     /// The stable reason code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -126,6 +155,16 @@ pub struct Denial {
     pub message: String,
 }
 
+/// `text` with control characters replaced: what a registry or a certificate says ends up on terminals.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().any(char::is_control) {
+        text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect::<String>().into()
+    } else {
+        text.into()
+    }
+}
+
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: image {:?}", self.site, self.image)?;
@@ -139,7 +178,7 @@ impl fmt::Display for Denial {
             write!(f, ": {}", self.requirement)?;
         }
         let unsure = if self.class == Class::Unknown { "could not be decided: " } else { "" };
-        write!(f, ": {}: {unsure}{}", self.code, self.message)
+        write!(f, ": {}: {unsure}{}", self.code, printable(&self.message))
     }
 }
 
@@ -345,14 +384,14 @@ impl Case<'_> {
     fn vouch(&self, policy: &Policy, vouches: &[Vouch], decision: &mut Decision) {
         let Some(digest) = self.digest() else { return };
         for vouch in vouches {
-            let vouched = Vouched {
+            let known = Vouched {
                 image: self.image.repository().pin(digest.clone()),
                 policy: policy.name.to_string(),
                 signer: vouch.signer.clone(),
                 log_index: vouch.log_index,
             };
-            if !decision.vouched.contains(&vouched) {
-                decision.vouched.push(vouched);
+            if !decision.vouched.contains(&known) {
+                decision.vouched.push(known);
             }
         }
     }
@@ -363,7 +402,7 @@ impl Case<'_> {
             Some(Err(unknown)) => Arc::clone(unknown),
             None => Arc::new(Unknown::Internal("the reference was not resolved".to_owned())),
         };
-        for policy in self.policies {
+        for policy in self.policies.iter().filter(|policy| policy.requires_evidence()) {
             let (code, message) = (unknown.code(), unknown.to_string());
             let denial = self.denial(policy, "digest".to_owned(), Class::Unknown, code, message);
             decision.record(policy.mode, denial);
@@ -378,4 +417,26 @@ fn explain(rejections: &[Rejection]) -> String {
     let first = lines.next().unwrap_or_default();
     let others: Vec<_> = lines.collect();
     if others.is_empty() { first } else { format!("{first}; also: {}", others.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_say_cannot_drive_a_terminal() {
+        assert_eq!(printable("plain ä"), "plain ä");
+        assert_eq!(printable("a\u{1b}[31m\nb\u{9b}c"), "a\u{fffd}[31m\u{fffd}b\u{fffd}c");
+        let denial = Denial {
+            site: "container \"a\"".to_owned(),
+            image: "nginx".to_owned(),
+            digest: None,
+            policy: "p".to_owned(),
+            requirement: "signature".to_owned(),
+            class: Class::Rejected,
+            code: "SubjectMismatch",
+            message: "signed by \r\nfaked line".to_owned(),
+        };
+        assert_eq!(denial.to_string().lines().count(), 1);
+    }
 }

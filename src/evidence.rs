@@ -26,7 +26,7 @@ use crate::{
 pub const MAX_LOG_ENTRIES: usize = 16;
 /// Most subjects of one statement. A build that makes many artifacts at once has hundreds.
 pub const MAX_SUBJECTS: usize = 1_024;
-/// Most certificates of one legacy chain annotation.
+/// Most certificates of one chain.
 pub const MAX_CHAIN: usize = 10;
 
 /// How a piece of evidence was stored.
@@ -80,8 +80,6 @@ pub enum Content {
         /// SHA-256 of the envelope as stored, hex: legacy log entries name it.
         envelope_sha256: Option<String>,
     },
-    /// A signature over the manifest itself.
-    Manifest,
 }
 
 /// One piece of evidence, of one signer.
@@ -109,7 +107,7 @@ impl Evidence {
     #[must_use]
     pub fn is_signature(&self) -> bool {
         match &self.content {
-            Content::SimpleSigning { .. } | Content::Manifest => true,
+            Content::SimpleSigning { .. } => true,
             Content::Statement { statement, .. } => statement.predicate_type == COSIGN_SIGN_PREDICATE,
         }
     }
@@ -132,17 +130,14 @@ impl Evidence {
             Content::SimpleSigning { manifest_digest, .. } if manifest_digest == image.digest.as_str() => Ok(()),
             Content::SimpleSigning { manifest_digest, .. } => Err(manifest_digest.clone()),
             Content::Statement { statement, .. } => statement.names(&image.digest),
-            // The signature is over the manifest's bytes: checked with it.
-            Content::Manifest => Ok(()),
         }
     }
 
-    /// The signed payload, empty where the image's manifest is what was signed.
+    /// The signed payload.
     #[must_use]
     pub fn payload(&self) -> Bytes {
         match &self.content {
             Content::SimpleSigning { payload, .. } | Content::Statement { payload, .. } => payload.clone(),
-            Content::Manifest => Bytes::new(),
         }
     }
 }

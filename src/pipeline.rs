@@ -5,10 +5,10 @@ mod cache;
 mod flights;
 mod work;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 pub use cache::{CacheStats, Lifetimes};
 use cache::{Tags, Verdicts};
@@ -19,7 +19,7 @@ use crate::{
     admission::{Phase, Subject},
     decision::{Decision, decide},
     policy::PolicySet,
-    registry::{Caps, OciSource},
+    registry::{Caps, Memory, OciSource},
     trust::TrustRoot,
 };
 
@@ -41,6 +41,9 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// Most bytes of cached verdicts.
     pub cache_bytes: u64,
+    /// Bytes of manifests and evidence that are held at the same time. Verification may take sixteen times as much
+    /// for a moment, of what it looks at just then.
+    pub evidence_bytes: u64,
     /// Images that are verified at the same time; more are answered as overload.
     pub max_flights: usize,
     /// How long verification goes on after the request that started it was answered, so that a retry
@@ -54,6 +57,7 @@ impl Settings {
         caps: Caps::DEFAULT,
         lifetimes: Lifetimes::DEFAULT,
         cache_bytes: 16 << 20,
+        evidence_bytes: 64 << 20,
         max_flights: 512,
         grace: Duration::from_secs(5),
     };
@@ -66,6 +70,8 @@ pub struct Engine {
     settings: Settings,
     verdicts: Verdicts,
     tags: Tags,
+    memory: Memory,
+    cores: Semaphore,
     work: Flights<work::WorkKey, work::WorkResult>,
     lookups: Flights<String, work::Lookup>,
 }
@@ -80,6 +86,8 @@ impl Engine {
             settings,
             verdicts: Verdicts::new(settings.cache_bytes, settings.lifetimes),
             tags: Tags::new(settings.lifetimes.tag),
+            memory: Memory::new(settings.evidence_bytes),
+            cores: Semaphore::new(std::thread::available_parallelism().map_or(2, NonZeroUsize::get)),
             work: Flights::new(settings.max_flights),
             lookups: Flights::new(settings.max_flights),
         })

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 pub use budget::Caps;
-pub use discovery::{Gathered, gather, resolve};
+pub use discovery::{Gathered, Held, Memory, gather, resolve};
 
 pub use manifest::{Descriptor, Entries, Manifest, ManifestError};
 
@@ -139,6 +139,19 @@ pub enum FetchErrorKind {
     /// An answer that does not follow the protocol.
     #[error("sent an answer that cannot be used: {0}")]
     Protocol(String),
+    /// More of something than is read.
+    #[error("has {found} {what} for this image, at most {max} are read")]
+    TooMany {
+        /// `referrers`, `layers`, `pieces of evidence`.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many are read.
+        max: usize,
+    },
+    /// The memory set aside for evidence is in use.
+    #[error("is not read now: the evidence of other images fills the memory that is set aside for it; try again")]
+    Busy,
     /// An address, redirect or token endpoint that must not be followed.
     #[error("is refused: {0}")]
     Refused(String),
@@ -161,6 +174,15 @@ fn credentials(used: &CredentialsUsed) -> String {
 }
 
 impl FetchErrorKind {
+    /// Whether another try, at once, may come to something else.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::Timeout { .. } | Self::RateLimited | Self::Status(500..) | Self::Busy
+        )
+    }
+
     /// The stable reason code: the same in messages, metrics and reports.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -172,7 +194,8 @@ impl FetchErrorKind {
             Self::RateLimited => "RegistryRateLimited",
             Self::Status(_) => "RegistryError",
             Self::NotFound => "ImageNotFound",
-            Self::TooLarge { .. } => "ResponseTooLarge",
+            Self::TooLarge { .. } | Self::TooMany { .. } => "ResponseTooLarge",
+            Self::Busy => "Overloaded",
             Self::DigestMismatch { .. } => "ContentDigestMismatch",
             Self::Protocol(_) => "RegistryProtocolError",
             Self::Refused(_) => "RegistryRefused",

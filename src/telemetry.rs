@@ -97,7 +97,7 @@ impl Metrics {
         }
     }
 
-    /// All metrics in the OpenMetrics text format.
+    /// All metrics in the `OpenMetrics` text format.
     #[must_use]
     pub fn encode(&self, engine: &Engine) -> String {
         let stats = engine.cache_stats();
@@ -146,8 +146,8 @@ pub fn log_decision(phase: Phase, request: &Request<'_>, decision: &Decision, el
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let name = request.name.as_deref().unwrap_or_default();
     if !decision.allowed() {
-        let message = decision.message();
-        tracing::info!(phase, code = decision.code(), namespace, kind, name, uid, ms, message, "denied");
+        let denial = decision.message();
+        tracing::info!(phase, code = decision.code(), namespace, kind, name, uid, ms, denial, "denied");
         return;
     }
     let vouched = decision.vouched.first();

@@ -35,7 +35,7 @@ use crate::{
 /// Most rejections that are kept for a message.
 const MAX_REPORTED: usize = 8;
 
-/// Proof that one piece of evidence passed every step for one authority. Only [`verify`] makes one.
+/// Proof that one piece of evidence passed every step for one authority. Only a [`Docket`] makes one.
 #[derive(Clone, Debug)]
 pub struct Verified {
     authority: String,
@@ -211,7 +211,7 @@ impl<'a> Docket<'a> {
         rejections.sort_by_key(|rejection| std::cmp::Reverse(rejection.step()));
         rejections.dedup();
         rejections.truncate(MAX_REPORTED);
-        rejections
+        rejections.into_iter().map(Rejection::bounded).collect()
     }
 }
 

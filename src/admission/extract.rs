@@ -19,6 +19,9 @@ const KINDS: [(&str, &str, &str); 8] = [
     ("batch", "CronJob", "/spec/jobTemplate/spec/template/spec"),
 ];
 
+/// Most new or changed images of one object. No node runs a Pod with as many.
+pub const MAX_IMAGES: usize = 512;
+
 /// An object with its images.
 #[derive(Clone, Debug)]
 pub struct Subject {
@@ -71,6 +74,12 @@ pub enum ExtractError {
         kind: String,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// More images than any Pod has: looking at each would be work for nothing.
+    #[error("the object has {found} images, at most {MAX_IMAGES} are looked at")]
+    TooManyImages {
+        /// How many there are.
+        found: usize,
     },
     /// A kind without a Pod in it: the webhook's rules send more than is read.
     #[error("kind {kind:?} of group {group:?} is not one that holds a Pod")]
@@ -158,11 +167,18 @@ impl Subject {
                 before.iter().map(|site| (site.kind, site.name.as_str(), site.written.as_str())).collect();
             images.retain(|site| !before.contains(&(site.kind, site.name.as_str(), site.written.as_str())));
         }
+        if images.len() > MAX_IMAGES {
+            return Err(ExtractError::TooManyImages { found: images.len() });
+        }
         Ok(Self { is_pod: kind == "Pod", images })
     }
 }
 
 fn pod_spec(object: &str, base: &str) -> serde_json::Result<PodSpec> {
+    // serde reads an array as a struct as well, field by field.
+    if !object.trim_start().starts_with('{') {
+        return Err(serde::de::Error::custom("it is not a JSON object"));
+    }
     let spec = match base {
         "/spec" => serde_json::from_str::<Plain>(object)?.spec,
         "/spec/template/spec" => {
@@ -288,6 +304,9 @@ mod tests {
         let read = |group, kind, object| Subject::read(group, kind, object, None);
         assert!(matches!(read("", "ConfigMap", "{}"), Err(ExtractError::Kind { .. })));
         assert!(matches!(read("apps", "Pod", "{}"), Err(ExtractError::Kind { .. })));
+        let many = vec![serde_json::json!({"name": "a", "image": "b"}); MAX_IMAGES + 1];
+        let many = serde_json::json!({"spec": {"containers": many}}).to_string();
+        assert!(matches!(read("", "Pod", &many), Err(ExtractError::TooManyImages { found: 513 })));
         for object in [
             "[]",
             r#"{"spec":7}"#,

@@ -15,8 +15,8 @@ use crate::{
 pub const MAX_WARNING_CHARS: usize = 256;
 /// All warnings together, in characters: past 4,096 API servers truncate.
 const MAX_WARNINGS_CHARS: usize = 4_096;
-/// Longest denial message, in bytes. It ends up on a terminal.
-const MAX_MESSAGE_BYTES: usize = 16 << 10;
+/// Longest denial message or audit annotation, in bytes. The one ends up on a terminal, the other in a log.
+const MAX_TEXT_BYTES: usize = 16 << 10;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,7 +58,7 @@ pub fn respond(uid: &str, decision: &Decision) -> Vec<u8> {
     let response = Response {
         uid,
         allowed,
-        status: (!allowed).then(|| Status { code: 403, reason: decision.code(), message: message(decision) }),
+        status: (!allowed).then(|| Status { code: 403, reason: decision.code(), message: bounded(decision.message()) }),
         patch_type: patch.is_some().then_some("JSONPatch"),
         patch,
         warnings: warnings(&decision.warnings),
@@ -83,14 +83,12 @@ fn patch(pins: &[Pin]) -> Vec<u8> {
     serde_json::to_vec(&operations).unwrap_or_default()
 }
 
-fn message(decision: &Decision) -> String {
-    let mut message = decision.message();
-    if message.len() > MAX_MESSAGE_BYTES {
-        let end = message.floor_char_boundary(MAX_MESSAGE_BYTES);
-        message.truncate(end);
-        message.push_str(" ... (more is left out)");
+fn bounded(mut text: String) -> String {
+    if text.len() > MAX_TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+        text.push_str(" ... (more is left out)");
     }
-    message
+    text
 }
 
 fn warnings(all: &[String]) -> Vec<String> {
@@ -111,11 +109,11 @@ fn audit_annotations(decision: &Decision) -> BTreeMap<&'static str, String> {
     let mut annotations = BTreeMap::new();
     if !decision.vouched.is_empty() {
         let vouched: Vec<_> = decision.vouched.iter().map(vouched).collect();
-        annotations.insert("verified", serde_json::Value::from(vouched).to_string());
+        annotations.insert("verified", bounded(serde_json::Value::from(vouched).to_string()));
     }
     if !decision.audited.is_empty() {
         let audited: Vec<_> = decision.audited.iter().map(ToString::to_string).collect();
-        annotations.insert("audit-denials", audited.join("\n"));
+        annotations.insert("audit-denials", bounded(audited.join("\n")));
     }
     if !decision.allowed() {
         annotations.insert("reason", decision.code().to_owned());

@@ -47,6 +47,7 @@ pub struct Request<'a> {
 }
 
 /// Group, version and kind.
+#[expect(clippy::struct_field_names, reason = "these are the names on the wire")]
 #[derive(Deserialize, Debug)]
 pub struct Kind<'a> {
     /// API group, empty for the core group.

@@ -14,9 +14,8 @@ use super::{
 };
 use crate::{
     admission::{ExtractError, Phase, Subject},
-    decision::{Class, Decision},
+    decision::{Class, Decision, printable},
     pipeline::{Engine, Settings, Snapshot, admit},
-    registry::Caps,
 };
 
 /// Decide on manifests as the webhook would, without a cluster.
@@ -78,8 +77,10 @@ pub(super) async fn run(args: ApplyArgs) -> anyhow::Result<Status> {
         count(policies.len(), "policy", "policies"),
         count(resources.len(), "resource", "resources")
     );
-    let source = args.registry.source(Caps::DEFAULT)?;
-    let engine = Engine::new(Snapshot { policies, trust: trust.into() }, source, Settings::DEFAULT);
+    let caps = args.registry.caps();
+    let source = args.registry.source()?;
+    let engine =
+        Engine::new(Snapshot { policies, trust: trust.into() }, source, Settings { caps, ..Settings::DEFAULT });
     let mut tally = Tally::default();
     let mut uncovered = Vec::new();
     for resource in &resources {
@@ -154,7 +155,10 @@ fn report(resource: &Resource, decision: &Decision, detailed: bool, tally: &mut 
     }
     if detailed {
         for vouched in &decision.vouched {
-            anstream::println!("      {}", paint::faint(&format!("{}: {}", vouched.image, vouched.signer)));
+            anstream::println!(
+                "      {}",
+                paint::faint(&format!("{}: {}", vouched.image, printable(&vouched.signer.to_string())))
+            );
         }
     }
     if decision.allowed() {
@@ -216,13 +220,10 @@ fn add_resource(mut object: Value, resources: &mut Vec<Resource>) -> anyhow::Res
     let (Some(api_version), Some(kind)) = (text(&object, "/apiVersion"), text(&object, "/kind")) else {
         bail!("a document has no apiVersion and kind");
     };
-    if kind == "List" || kind.ends_with("List") {
-        if let Some(Value::Array(items)) = object.get_mut("items").map(Value::take) {
-            for item in items {
-                add_resource(item, resources)?;
-            }
-            return Ok(());
-        }
+    if kind.ends_with("List")
+        && let Some(Value::Array(items)) = object.get_mut("items").map(Value::take)
+    {
+        return items.into_iter().try_for_each(|item| add_resource(item, resources));
     }
     let group = api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
     let name = text(&object, "/metadata/name").or_else(|| text(&object, "/metadata/generateName")).unwrap_or_default();

@@ -39,17 +39,28 @@ pub(super) struct RegistryArgs {
     /// A PEM file with certificate authorities to trust for registries, in addition to the system's
     #[arg(long, value_name = "FILE", conflicts_with = "layout")]
     registry_ca_file: Vec<PathBuf>,
-    /// Registry credentials [default: $DOCKER_CONFIG/config.json, ~/.docker/config.json, $`REGISTRY_AUTH_FILE`]
+    /// Registry credentials [default: $DOCKER_CONFIG/config.json, ~/.docker/config.json, $REGISTRY_AUTH_FILE]
     #[arg(long, value_name = "FILE", conflicts_with = "layout")]
     docker_config: Option<PathBuf>,
     /// Read images from an OCI image layout on disk, and from nowhere else
     #[arg(long, value_name = "DIR")]
     layout: Option<PathBuf>,
+    /// Most MiB of one attestation or bundle
+    #[arg(long, value_name = "MIB", default_value_t = Caps::DEFAULT.attestation_bytes >> 20, value_parser = clap::value_parser!(u64).range(1..=1_024))]
+    max_attestation_mib: u64,
 }
 
 impl RegistryArgs {
+    /// The caps that these arguments describe. What one image may have in all grows with what one piece may.
+    pub(super) fn caps(&self) -> Caps {
+        let attestation_bytes = self.max_attestation_mib << 20;
+        let evidence_bytes = Caps::DEFAULT.evidence_bytes.max(2 * attestation_bytes);
+        Caps { attestation_bytes, evidence_bytes, ..Caps::DEFAULT }
+    }
+
     /// The source that these arguments describe.
-    pub(super) fn source(self, caps: Caps) -> anyhow::Result<Arc<dyn OciSource>> {
+    pub(super) fn source(self) -> anyhow::Result<Arc<dyn OciSource>> {
+        let caps = self.caps();
         if let Some(folder) = self.layout {
             return Ok(Arc::new(LayoutSource::open(&folder, caps)?));
         }

@@ -12,7 +12,6 @@ use super::{
 use crate::{
     pipeline::{Engine, Lifetimes, Settings, Snapshot},
     policy::ImageScope,
-    registry::Caps,
     server::{CertificateSource, Limits, SelfSigned, Server, ServerOptions},
     telemetry::{LogFormat, Metrics, init_logs},
 };
@@ -104,24 +103,29 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Status> {
     for policy in policies.iter() {
         tracing::info!(policy = %policy.name, mode = %policy.mode, "policy loaded");
     }
+    if policies.is_empty() {
+        anyhow::bail!("there is no policy in force in what --policy names: everything would be admitted");
+    }
     if !policies.iter().any(|policy| matches!(policy.images, ImageScope::Fallback { .. })) {
         tracing::warn!("no fallback policy is loaded: images that no policy covers are admitted, signed or not");
     }
-    let source = args.registry.source(Caps::DEFAULT)?;
+    let caps = args.registry.caps();
+    let source = args.registry.source()?;
     let server = args.server;
-    let certificate = match (server.tls_cert, server.tls_key) {
-        (Some(certificate), Some(key)) => CertificateSource::Files { certificate, key },
-        _ => {
-            let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-            names.extend(server.tls_name);
-            let made = SelfSigned::new(names)?;
-            // The one thing that goes to standard output, so that it can be sent to a file.
-            print!("{}", made.ca_pem);
-            std::io::Write::flush(&mut std::io::stdout())?;
-            CertificateSource::SelfSigned(made)
-        }
+    let certificate = if let (Some(certificate), Some(key)) = (server.tls_cert, server.tls_key) {
+        CertificateSource::Files { certificate, key }
+    } else {
+        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        names.extend(server.tls_name);
+        let made = SelfSigned::new(names)?;
+        // The one thing that goes to standard output, so that it can be sent to a file.
+        print!("{}", made.ca_pem);
+        std::io::Write::flush(&mut std::io::stdout())?;
+        CertificateSource::SelfSigned(made)
     };
     let settings = Settings {
+        caps,
+        evidence_bytes: Settings::DEFAULT.evidence_bytes.max(2 * caps.evidence_bytes),
         lifetimes: Lifetimes {
             pass: Duration::from_secs(server.pass_cache_s),
             rejection: Duration::from_millis(server.rejection_cache_ms),

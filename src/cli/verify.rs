@@ -15,11 +15,11 @@ use super::{
     files, paint,
 };
 use crate::{
-    decision::Unknown,
+    decision::{Unknown, printable},
     evidence::{Evidence, Format},
     image::{PinnedImage, Reference},
     policy::{Authority, AuthorityKind, Identity, Pattern, PredicateType, PublicKey, Requirement, RequirementKind},
-    registry::{Caps, Gathered, OciSource, gather, resolve},
+    registry::{Caps, Gathered, Memory, OciSource, gather, resolve},
     trust::TrustRoot,
     verify::{Docket, Rejection, Signer, Verified},
 };
@@ -103,11 +103,12 @@ async fn verify_all(args: CommonArgs, kind: RequirementKind) -> anyhow::Result<S
     let authority = Arc::new(Authority { name: "command line".to_owned(), kind: authority(&args)? });
     let requirement = Requirement::new(kind, vec![authority], 1)?;
     let trust = files::trust_root(args.trust.trusted_root.as_deref())?;
-    let source = args.registry.source(Caps::DEFAULT)?;
+    let caps = args.registry.caps();
+    let source = args.registry.source()?;
     let mut worst = Status::Ok;
     for image in &args.images {
         let deadline = Instant::now() + Duration::from_secs(args.timeout);
-        let status = match examine(&*source, image, deadline).await {
+        let status = match examine(&*source, image, &caps, deadline).await {
             Ok((pinned, gathered)) => verify_one(image, &pinned, &gathered, &requirement, &trust, args.output),
             Err(unknown) => could_not_decide(image, &unknown),
         };
@@ -138,16 +139,22 @@ fn authority(args: &CommonArgs) -> anyhow::Result<AuthorityKind> {
 async fn examine(
     source: &dyn OciSource,
     image: &Reference,
+    caps: &Caps,
     deadline: Instant,
 ) -> Result<(PinnedImage, Gathered), Unknown> {
     let digest = resolve(source, image, deadline).await?;
     let pinned = image.repository().pin(digest);
-    let gathered = gather(source, &pinned, &Caps::DEFAULT, deadline).await;
+    let gathered = gather(source, &pinned, caps, &Memory::new(u64::MAX), deadline).await;
     Ok((pinned, gathered))
 }
 
 fn could_not_decide(image: &Reference, unknown: &Unknown) -> Status {
-    anstream::eprintln!("{} {image}: {}: could not be decided: {unknown}", paint::unsure("unknown"), unknown.code());
+    anstream::eprintln!(
+        "{} {image}: {}: could not be decided: {}",
+        paint::unsure("unknown"),
+        unknown.code(),
+        printable(&unknown.to_string())
+    );
     Status::Unknown
 }
 
@@ -172,7 +179,7 @@ fn verify_one(
     let code = rejections.first().map_or("InternalError", Rejection::code);
     anstream::eprintln!("{} {pinned}: {}", paint::bad("denied"), requirement.kind());
     for rejection in &rejections {
-        eprintln!("  {}: {rejection}", rejection.code());
+        eprintln!("  {}: {}", rejection.code(), printable(&rejection.to_string()));
     }
     if rejections.is_empty() {
         eprintln!("  {code}");
@@ -206,7 +213,12 @@ fn print_verified(
                 let authentic = verified.authentic();
                 let at = authentic.signed_at.map(|time| format!(" at {time}")).unwrap_or_default();
                 let log = authentic.log_index.map(|index| format!(", log index {index}")).unwrap_or_default();
-                println!("{}: signed by {}{at}{log} ({})", pinned, authentic.signer, verified.origin().format.as_str());
+                println!(
+                    "{}: signed by {}{at}{log} ({})",
+                    pinned,
+                    printable(&authentic.signer.to_string()),
+                    verified.origin().format.as_str()
+                );
             }
         }
         (Output::Json, RequirementKind::Attestation { .. }) => {

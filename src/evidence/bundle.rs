@@ -1,9 +1,9 @@
 //! Sigstore bundles (protobuf-specs, `Bundle` v0.1 to v0.3, JSON form).
 
 use bytes::Bytes;
-use sigstore_types::{Bundle, SignatureContent};
+use sigstore_types::{Bundle, SignatureContent, VerificationMaterialContent};
 
-use super::{Content, Evidence, Format, MAX_LOG_ENTRIES, Origin, Statement, statement::PAYLOAD_TYPE};
+use super::{Content, Evidence, Format, MAX_CHAIN, MAX_LOG_ENTRIES, Origin, Statement, statement::PAYLOAD_TYPE};
 use crate::{image::Digest, verify::Rejection};
 
 /// Whether a layer with this media type holds a bundle.
@@ -31,7 +31,12 @@ pub fn from_bundle(digest: Digest, bytes: &[u8]) -> Result<Evidence, Rejection> 
                 envelope.payload_type
             )));
         }
-        SignatureContent::MessageSignature(_) => Content::Manifest,
+        // Anybody may sign a file that happens to be a manifest: that says nothing of an image.
+        SignatureContent::MessageSignature(_) => {
+            return Err(Rejection::Unsupported(
+                "a message signature in a bundle is of a file, not of an image".to_owned(),
+            ));
+        }
         _ => return Err(Rejection::Unsupported("bundle content of an unknown kind".to_owned())),
     };
     Ok(Evidence { origin: Origin { format: Format::Bundle, digest }, content, bundle })
@@ -42,9 +47,17 @@ fn check_counts(bundle: &Bundle) -> Result<(), Rejection> {
     let material = &bundle.verification_material;
     let entries = material.tlog_entries.len();
     let timestamps = material.timestamp_verification_data.rfc3161_timestamps.len();
-    for (what, count) in [("log entries", entries), ("timestamps", timestamps)] {
-        if count > MAX_LOG_ENTRIES {
-            return Err(Rejection::TooLarge(format!("{count} {what}, expected at most {MAX_LOG_ENTRIES}")));
+    let certificates = match &material.content {
+        VerificationMaterialContent::X509CertificateChain { certificates } => certificates.len(),
+        _ => 1,
+    };
+    for (what, count, max) in [
+        ("log entries", entries, MAX_LOG_ENTRIES),
+        ("timestamps", timestamps, MAX_LOG_ENTRIES),
+        ("certificates", certificates, MAX_CHAIN),
+    ] {
+        if count > max {
+            return Err(Rejection::TooLarge(format!("{count} {what}, expected at most {max}")));
         }
     }
     Ok(())

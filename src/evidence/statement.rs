@@ -12,6 +12,8 @@ use crate::{image::Digest, verify::Rejection};
 pub const COSIGN_SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 /// The payload type of a DSSE envelope that holds a statement.
 pub(super) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+/// Longest predicate type. It is a URI, and it is repeated in messages.
+const MAX_PREDICATE_TYPE_BYTES: usize = 1_024;
 const STATEMENT_TYPES: [&str; 2] = ["https://in-toto.io/Statement/v0.1", "https://in-toto.io/Statement/v1"];
 
 /// What matters of a statement.
@@ -58,6 +60,12 @@ impl Statement {
             return Err(Rejection::Malformed(format!(
                 "in-toto statement has {} subjects, expected 1 to {MAX_SUBJECTS}",
                 wire.subject.len()
+            )));
+        }
+        if wire.predicate_type.len() > MAX_PREDICATE_TYPE_BYTES {
+            return Err(Rejection::TooLarge(format!(
+                "a predicateType of {} bytes, expected at most {MAX_PREDICATE_TYPE_BYTES}",
+                wire.predicate_type.len()
             )));
         }
         let subjects = wire.subject.into_iter().map(|subject| subject.digest).collect();

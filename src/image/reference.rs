@@ -229,7 +229,7 @@ impl FromStr for Reference {
 /// `sha256:<hex>` parses as a name with a tag, and a bare hex name is looked up among the node's image
 /// IDs as well: containerd's CRI plugin falls back to a lookup by (truncated) ID.
 fn is_image_id(name: &str, has_tag: bool, has_digest: bool) -> bool {
-    let bare_algorithm = matches!(name, "sha256" | "sha512") && !has_digest;
+    let bare_algorithm = matches!(name, "sha256" | "sha384" | "sha512" | "blake3") && !has_digest;
     let bare_hex = !has_tag && !has_digest && name.bytes().all(|b| b.is_ascii_hexdigit());
     bare_algorithm || bare_hex
 }
@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn image_ids_are_told_apart() {
         let id = format!("sha256:{HEX}");
-        for text in [id.as_str(), HEX, "sha256:abc123", "sha256", "deadbeef", "ada", "DEADBEEF"] {
+        for text in [id.as_str(), HEX, "sha256:abc123", "sha384:abc123", "sha256", "deadbeef", "ada", "DEADBEEF"] {
             assert!(matches!(text.parse::<Reference>(), Err(ReferenceError::ImageId { .. })), "{text}");
         }
         for text in ["deadbeef:1", "docker.io/library/deadbeef", "sha256/app"] {

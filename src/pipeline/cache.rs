@@ -33,7 +33,7 @@ pub struct Lifetimes {
 impl Lifetimes {
     /// What applies where nothing else is set.
     pub const DEFAULT: Self =
-        Self { pass: Duration::from_secs(3_600), rejection: Duration::from_secs(10), tag: Duration::from_secs(2) };
+        Self { pass: Duration::from_hours(1), rejection: Duration::from_secs(10), tag: Duration::from_secs(2) };
 }
 
 /// Counters of the verdict cache.
@@ -82,8 +82,8 @@ impl Weighter<Key, Entry> for Bytes {
             Signer::Key { fingerprint } => fingerprint.len(),
         };
         let more: usize = match &entry.kept {
-            Kept::Pass(vouches) => vouches.iter().map(|vouch| 96 + text(&vouch.signer)).sum(),
-            Kept::Rejection(rejections) => rejections.len() * 512,
+            Kept::Pass(vouches) => vouches.iter().map(|vouch| 96 + text(vouch.signer())).sum(),
+            Kept::Rejection(rejections) => rejections.iter().map(|rejection| 256 + rejection.to_string().len()).sum(),
         };
         (FIXED + more) as u64
     }
@@ -205,7 +205,7 @@ mod tests {
         verdicts.keep(&image, requirement, &trust, &Verdict::Unknown(Arc::new(Unknown::Overloaded)));
         assert!(verdicts.find(&image, requirement, &trust).is_none());
         verdicts.keep(&image, requirement, &trust, &Verdict::Passed(Arc::new([])));
-        tokio::time::advance(Lifetimes::DEFAULT.pass - Duration::from_secs(1)).await;
+        tokio::time::advance(Lifetimes::DEFAULT.pass.saturating_sub(Duration::from_secs(1))).await;
         assert!(verdicts.find(&image, requirement, &trust).is_some());
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(verdicts.find(&image, requirement, &trust).is_none());

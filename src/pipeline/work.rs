@@ -10,12 +10,16 @@ use tokio::time::{Instant, timeout_at};
 use super::{Engine, Snapshot};
 use crate::{
     admission::{ImageSite, Phase, Subject},
-    decision::{Case, Class, Decision, Denial, Pin, Unknown, Verdict, Vouch, reference_code},
+    decision::{Case, Class, Decision, Denial, Pin, Unknown, Verdict, Vouch, printable, reference_code},
     image::{Digest, PinnedImage, Reference},
     policy::{DigestRule, Mode, Policy, PolicySet, Requirement, RequirementId},
     registry::{BoxFuture, FetchError, gather, resolve},
     verify::Docket,
 };
+
+/// Distinct images of one request that are looked up or verified at the same time, so that one Pod cannot use
+/// up what is there for all.
+const MAX_AT_ONCE: usize = 16;
 
 /// An image field that at least one policy covers.
 pub(super) struct Covered<'a> {
@@ -45,9 +49,9 @@ impl<'a> Covered<'a> {
                         covered.push(Self { site, image, policies });
                     }
                 }
-                Err(error) if policies.any_in_force(namespace) => decision.record(
-                    Mode::Enforce,
-                    Denial {
+                Err(error) => {
+                    let Some(mode) = strictest_mode(policies, namespace) else { continue };
+                    let denial = Denial {
                         site: format!("{site} ({})", site.pointer),
                         image: site.written.chars().take(160).collect(),
                         digest: None,
@@ -56,23 +60,36 @@ impl<'a> Covered<'a> {
                         class: Class::Invalid,
                         code: reference_code(error),
                         message: error.to_string(),
-                    },
-                ),
-                Err(_) => {}
+                    };
+                    decision.record(mode, denial);
+                }
             }
         }
         covered
     }
 
+    /// Whether some policy asks for evidence: then the digest that has it must be the one that runs.
     fn needs_evidence(&self) -> bool {
         self.policies.iter().any(|policy| policy.requires_evidence())
     }
 
-    /// Whether its tag is to be replaced by its digest.
+    /// Whether its tag is replaced here. Not where an enforcing policy denies tags: its author has to write the
+    /// digest. One that only warns or audits must not keep the others from pinning.
     fn is_pinned(&self) -> bool {
-        let any = |rule| self.policies.iter().any(|policy| policy.digest == rule);
-        (any(DigestRule::Pin) || self.needs_evidence()) && !any(DigestRule::Require)
+        let denies_tags =
+            |policy: &&'a Arc<Policy>| policy.mode == Mode::Enforce && policy.digest == DigestRule::Require;
+        self.needs_evidence() && !self.policies.iter().any(denies_tags)
     }
+}
+
+/// The strictest mode of the policies that may be in force in `namespace`, `None` where there are none.
+fn strictest_mode(policies: &PolicySet, namespace: Option<&str>) -> Option<Mode> {
+    let rank = |mode: &Mode| match mode {
+        Mode::Enforce => 2,
+        Mode::Warn => 1,
+        Mode::Audit => 0,
+    };
+    policies.in_force(namespace).map(|policy| policy.mode).max_by_key(rank)
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -112,8 +129,8 @@ impl<'a> Work<'a> {
                     wanted.push(requirement);
                 }
             }
-            // Whoever pins or verifies needs the digest; a mere denial does not.
-            if covered.is_pinned() || covered.needs_evidence() {
+            // Whoever verifies needs the digest; a mere denial does not.
+            if covered.needs_evidence() {
                 let pending = Err(Arc::new(Unknown::Internal("the reference was not resolved".to_owned())));
                 digests.insert(covered.image, covered.image.digest().cloned().map_or(pending, Ok));
             }
@@ -128,9 +145,9 @@ impl<'a> Work<'a> {
         if pending.is_empty() {
             return;
         }
-        let found = join_all(pending.iter().map(|image| self.lookup(image, deadline))).await;
-        for (image, digest) in pending.into_iter().zip(found) {
-            self.digests.insert(image, digest);
+        for some in pending.chunks(MAX_AT_ONCE) {
+            let found = join_all(some.iter().map(|image| self.lookup(image, deadline))).await;
+            self.digests.extend(some.iter().copied().zip(found));
         }
     }
 
@@ -139,8 +156,10 @@ impl<'a> Work<'a> {
         if let Some(digest) = self.engine.tags.find(&key) {
             return Ok(digest);
         }
-        // A flight that was joined may have begun long ago: where it fails, one of our own is worth a try.
+        // A flight that was joined may have begun long ago: where it gave no answer, one more is worth a try.
+        let mut tries = 0;
         loop {
+            tries += 1;
             let engine = Arc::clone(self.engine);
             let (owned, until) = (image.clone(), deadline + self.engine.settings.grace);
             let task = move || -> BoxFuture<'static, Lookup> {
@@ -155,7 +174,7 @@ impl<'a> Work<'a> {
             let flight = self.engine.lookups.join(key.clone(), task).ok_or(Unknown::Overloaded)?;
             match timeout_at(deadline, flight.outcome).await {
                 Ok(Some(Ok(digest))) => return Ok(digest),
-                Ok(_) if flight.joined && Instant::now() < deadline => {}
+                Ok(Some(Err(error))) if flight.joined && tries == 1 && error.kind.may_pass() => {}
                 Ok(Some(Err(error))) => return Err(Arc::new(error.into())),
                 Ok(None) => return Err(Arc::new(Unknown::Internal("the look-up died".to_owned()))),
                 Err(_) => return Err(Arc::new(self.timeout())),
@@ -178,7 +197,8 @@ impl<'a> Work<'a> {
                     to: covered.image.with_digest(digest.clone()).to_string(),
                 }),
                 Some(Err(error)) => {
-                    decision.warnings.push(format!("{}: {}: {error}", covered.site, error.code()));
+                    let error = format!("{}: {}: {error}", covered.site, error.code());
+                    decision.warnings.push(printable(&error).into_owned());
                 }
                 None => {}
             }
@@ -187,7 +207,7 @@ impl<'a> Work<'a> {
 
     /// Starts verification without waiting for it, so that the validating call finds it under way or done.
     pub(super) fn start(&self, deadline: Instant) {
-        for (image, wanted) in self.images() {
+        for (image, wanted) in self.images().into_iter().take(MAX_AT_ONCE) {
             if !wanted.is_empty() && self.cached(&image, &wanted).is_none() {
                 drop(self.fly(&image, &wanted, deadline));
             }
@@ -205,9 +225,10 @@ impl<'a> Work<'a> {
                 None => pending.push((image, wanted)),
             }
         }
-        let decided = join_all(pending.iter().map(|(image, wanted)| self.decided(image, wanted, deadline))).await;
-        for ((image, _), verdicts) in pending.into_iter().zip(decided) {
-            self.verdicts.insert(image, verdicts);
+        for some in pending.chunks(MAX_AT_ONCE) {
+            let decided = some.iter().map(|(image, wanted)| self.decided(image, wanted, deadline));
+            let decided = join_all(decided).await;
+            self.verdicts.extend(some.iter().map(|(image, _)| image.clone()).zip(decided));
         }
     }
 
@@ -253,12 +274,13 @@ impl<'a> Work<'a> {
             let unknown = Arc::new(unknown);
             wanted.iter().map(|requirement| (requirement.id(), Verdict::Unknown(Arc::clone(&unknown)))).collect()
         };
+        let mut tries = 0;
         loop {
+            tries += 1;
             let Some(flight) = self.fly(image, wanted, deadline) else { return all_unknown(Unknown::Overloaded) };
             match timeout_at(deadline, flight.outcome).await {
                 Ok(Some(verdicts)) => {
-                    let unsure = verdicts.values().any(|verdict| matches!(verdict, Verdict::Unknown(_)));
-                    if unsure && flight.joined && Instant::now() < deadline {
+                    if flight.joined && tries == 1 && verdicts.values().any(Verdict::may_pass) {
                         continue;
                     }
                     return (*verdicts).clone();
@@ -301,7 +323,7 @@ impl<'a> Work<'a> {
                 resolved: digest.map(|digest| digest.as_ref().map_err(Arc::clone)),
                 verdicts,
                 // A template keeps its tag; the Pods made from it are pinned.
-                must_be_pinned: self.is_pod && covered.image.digest().is_none() && covered.is_pinned(),
+                must_be_pinned: self.is_pod && covered.image.digest().is_none() && covered.needs_evidence(),
             }
         })
     }
@@ -315,9 +337,11 @@ async fn examine(
     wanted: Vec<Arc<Requirement>>,
     until: Instant,
 ) -> WorkResult {
-    let gathered = gather(&*engine.source, &image, &engine.settings.caps, until).await;
+    let gathered = gather(&*engine.source, &image, &engine.settings.caps, &engine.memory, until).await;
     let found = image.clone();
     let trust = Arc::clone(&snapshot.trust);
+    // As many at a time as there are cores: more would only take more memory.
+    let _core = engine.cores.acquire().await;
     // Milliseconds of cryptography, or more where there is much evidence: not on the threads that answer.
     let verdicts = tokio::task::spawn_blocking(move || {
         let docket = Docket::new(&found, &gathered.evidence, &gathered.unreadable, &trust, Timestamp::now());

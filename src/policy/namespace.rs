@@ -40,6 +40,18 @@ impl NamespaceScope {
     }
 }
 
+impl NamespaceScope {
+    /// Whether the policy is in force in `namespace` for certain. What is not known counts against it here: a
+    /// policy that may not be in force must not stand in for another.
+    #[must_use]
+    pub fn surely_covers(&self, namespace: Option<&str>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Labels(rules) => rules.iter().all(|rule| rule.meets(namespace) == Some(true)),
+        }
+    }
+}
+
 impl LabelRule {
     /// Whether the label's value is right; `None` where it is not known.
     fn meets(&self, namespace: Option<&str>) -> Option<bool> {
@@ -77,6 +89,15 @@ mod tests {
         ] {
             let found = [Some("prod"), Some("dev"), None].map(|namespace| scope.may_cover(namespace));
             assert_eq!(found, [prod, dev, unknown], "{scope:?}");
+            let of_name = matches!(&scope, NamespaceScope::Labels(rules) if !format!("{rules:?}").contains("team"));
+            let surely = [Some("prod"), Some("dev"), None].map(|namespace| scope.surely_covers(namespace));
+            let expected = match scope {
+                NamespaceScope::All => [true; 3],
+                NamespaceScope::Labels(ref rules) if rules.is_empty() => [true; 3],
+                NamespaceScope::Labels(_) if of_name => [prod, dev, false],
+                NamespaceScope::Labels(_) => [false; 3],
+            };
+            assert_eq!(surely, expected, "{scope:?}");
         }
     }
 }

@@ -73,8 +73,8 @@ impl PolicySet {
     /// The policies that `image` has to meet in `namespace` (`None` where that is not known), in the order in
     /// which they were given.
     ///
-    /// A fallback policy is among them only if no enforcing policy with a signature or an
-    /// attestation requirement is.
+    /// A fallback policy is among them unless an enforcing policy with a signature or an attestation
+    /// requirement is, and is in force in `namespace` for certain.
     #[must_use]
     pub fn select(&self, image: &Reference, namespace: Option<&str>) -> Vec<&Arc<Policy>> {
         if self.policies.is_empty() {
@@ -83,7 +83,8 @@ impl PolicySet {
         let name = Name::of(image);
         let covers = |at: &usize| self.policies[*at].covers(&name, namespace);
         let mut found: Vec<usize> = self.candidates(name.repository()).filter(covers).collect();
-        if !found.iter().any(|&at| self.policies[at].enforces_evidence()) {
+        let stands_in = |policy: &Policy| policy.enforces_evidence() && policy.namespaces.surely_covers(namespace);
+        if !found.iter().any(|&at| stands_in(&self.policies[at])) {
             found.extend(self.fallbacks.iter().copied().filter(covers));
         }
         // A policy with several patterns is found once for each.
@@ -248,7 +249,8 @@ mod tests {
             ("ghcr.io/audit/a", None, &["default-deny", "audit"]),
             ("ghcr.io/denied/a", None, &["default-deny", "deny-only"]),
             ("ghcr.io/prod/a", Some("prod"), &["in-prod"]),
-            ("ghcr.io/prod/a", None, &["in-prod"]),
+            // It may not be in force there, and so does not stand in for the default.
+            ("ghcr.io/prod/a", None, &["default-deny", "in-prod"]),
             ("ghcr.io/prod/a", Some("dev"), &["default-deny"]),
         ] {
             assert_eq!(names(&set, image, namespace), expected, "{image} in {namespace:?}");

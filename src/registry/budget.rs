@@ -14,11 +14,13 @@ pub struct Caps {
     pub referrers: usize,
     /// Layers of one signature or attestation manifest.
     pub layers: usize,
+    /// Pieces of evidence of one image. cosign adds a layer whenever an image is signed again.
+    pub pieces: usize,
     /// One signature payload, in bytes.
     pub signature_bytes: u64,
     /// One attestation or bundle, in bytes.
     pub attestation_bytes: u64,
-    /// Evidence of one image, over all pieces, in bytes.
+    /// Manifests and evidence of one image, over all pieces, in bytes.
     pub evidence_bytes: u64,
     /// One answer of a token endpoint, in bytes.
     pub token_bytes: u64,
@@ -32,9 +34,10 @@ impl Caps {
         referrers_pages: 64,
         referrers: 1_000,
         layers: 256,
+        pieces: 256,
         signature_bytes: 1 << 20,
-        attestation_bytes: 64 << 20,
-        evidence_bytes: 128 << 20,
+        attestation_bytes: 16 << 20,
+        evidence_bytes: 32 << 20,
         token_bytes: 64 << 10,
     };
 }

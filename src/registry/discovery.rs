@@ -5,13 +5,16 @@
 //! elsewhere may still satisfy a policy, and if it does not, the verdict is "don't know" and not "no".
 
 use std::{
-    collections::HashSet,
-    sync::atomic::{AtomicU64, Ordering},
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use futures::future::{join, join_all};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Caps, Descriptor, Entries, FetchError, FetchErrorKind, Manifest, OciSource, Pointer, Referrers};
 use crate::{
@@ -19,18 +22,70 @@ use crate::{
         self, DSSE_MEDIA_TYPE, Evidence, Format, Origin, SIMPLE_SIGNING_MEDIA_TYPE, Unreadable, is_bundle_media_type,
     },
     image::{Digest, PinnedImage, Reference, Tag},
-    verify::Rejection,
 };
 
 /// Everything that was found for one image, still untrusted.
-#[derive(Clone, Default, Debug)]
+#[derive(Debug)]
 pub struct Gathered {
     /// Pieces that could be read.
     pub evidence: Vec<Evidence>,
     /// Pieces that could not.
     pub unreadable: Vec<Unreadable>,
-    /// Places that gave no usable answer.
+    /// Places that gave no usable answer, or held more than is read.
     pub failures: Vec<FetchError>,
+    /// The memory that it all takes.
+    pub held: Held,
+}
+
+/// The bytes of manifests and evidence that all searches together may hold.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    left: Arc<AtomicU64>,
+}
+
+impl Memory {
+    /// So many bytes.
+    #[must_use]
+    pub fn new(bytes: u64) -> Self {
+        Self { left: Arc::new(AtomicU64::new(bytes)) }
+    }
+
+    /// Takes `bytes` for one search, `false` where so many are not left. Nobody waits: two searches that wait
+    /// for each other's memory would wait for ever.
+    fn take(&self, bytes: u64) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+    }
+}
+
+/// What one search holds of the [`Memory`]: given back when its evidence is dropped.
+#[derive(Debug)]
+pub struct Held {
+    memory: Memory,
+    bytes: AtomicU64,
+}
+
+impl Held {
+    fn none(memory: &Memory) -> Self {
+        Self { memory: memory.clone(), bytes: AtomicU64::new(0) }
+    }
+
+    /// Takes `bytes` more, if this search then has no more than `max_bytes`.
+    fn take(&self, bytes: u64, max_bytes: u64) -> Result<(), FetchErrorKind> {
+        if self.bytes.load(Ordering::Relaxed).saturating_add(bytes) > max_bytes {
+            return Err(FetchErrorKind::TooLarge { max_bytes });
+        }
+        if !self.memory.take(bytes) {
+            return Err(FetchErrorKind::Busy);
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.memory.left.fetch_add(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
 }
 
 /// The digest that `reference` stands for: its own, or what its tag points to now.
@@ -48,42 +103,94 @@ pub async fn resolve(source: &dyn OciSource, reference: &Reference, deadline: In
     manifest.map(|manifest| manifest.digest).ok_or_else(not_found)
 }
 
-/// Finds and reads everything that is attached to `image`, within `caps` and by `deadline`.
-pub async fn gather(source: &dyn OciSource, image: &PinnedImage, caps: &Caps, deadline: Instant) -> Gathered {
-    let search = Search { source, image, caps, deadline, budget: AtomicU64::new(caps.evidence_bytes) };
+/// Requests of one search at the same time.
+const AT_ONCE: usize = 16;
+
+/// Finds and reads everything that is attached to `image`, within `caps`, by `deadline` and with what is left of
+/// `memory`.
+pub async fn gather(
+    source: &dyn OciSource,
+    image: &PinnedImage,
+    caps: &Caps,
+    memory: &Memory,
+    deadline: Instant,
+) -> Gathered {
+    let search = Search { source, image, caps, deadline, held: Held::none(memory), slots: Semaphore::new(AT_ONCE) };
     let legacy = join(search.tagged(".sig"), search.tagged(".att"));
     let ((signatures, attestations), referrers) = join(legacy, search.referrers()).await;
-    let mut gathered = Gathered::default();
+    let (mut evidence, mut unreadable, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for piece in [signatures, attestations, referrers].into_iter().flatten() {
         match piece {
-            Piece::Evidence(evidence) => {
-                if seen.insert(evidence.origin.digest.clone()) {
-                    gathered.evidence.push(*evidence);
-                }
+            // The same thing twice, under a tag and as a referrer.
+            Piece::Evidence(what, _) if !seen.insert(what.clone()) => {}
+            Piece::Evidence(..) if evidence.len() == caps.pieces => {
+                let kind =
+                    FetchErrorKind::TooMany { what: "pieces of evidence", found: caps.pieces + 1, max: caps.pieces };
+                failures.push(search.failure(kind));
+                break;
             }
-            Piece::Unreadable(unreadable) => gathered.unreadable.push(unreadable),
-            Piece::Failure(failure) => gathered.failures.push(failure),
+            Piece::Evidence(_, found) => evidence.push(*found),
+            Piece::Unreadable(piece) => unreadable.push(piece),
+            Piece::Failure(failure) => failures.push(failure),
         }
     }
-    gathered
+    unreadable.truncate(caps.pieces);
+    Gathered { evidence, unreadable, failures, held: search.held }
 }
 
 enum Piece {
-    Evidence(Box<Evidence>),
+    Evidence(What, Box<Evidence>),
     Unreadable(Unreadable),
     Failure(FetchError),
 }
+
+/// What makes two pieces one. Legacy signatures of one image have the same payload whoever made them, hence
+/// the same layer: the signature is in the annotations. A bundle has everything in it.
+type What = (Digest, Option<BTreeMap<String, String>>);
 
 struct Search<'a> {
     source: &'a dyn OciSource,
     image: &'a PinnedImage,
     caps: &'a Caps,
     deadline: Instant,
-    budget: AtomicU64,
+    held: Held,
+    slots: Semaphore,
 }
 
 impl Search<'_> {
+    fn failure(&self, kind: FetchErrorKind) -> FetchError {
+        FetchError { endpoint: self.image.to_string(), kind }
+    }
+
+    /// A manifest, within the memory that is left.
+    async fn fetch_manifest(&self, pointer: &Pointer) -> Result<Option<Manifest>, FetchError> {
+        let _slot = self.slots.acquire().await;
+        let found = self.source.manifest(&self.image.repository, pointer, self.deadline).await?;
+        if let Some(manifest) = &found {
+            let bytes = manifest.bytes.len() as u64;
+            self.held.take(bytes, self.caps.evidence_bytes).map_err(|kind| self.failure(kind))?;
+        }
+        Ok(found)
+    }
+
+    fn entries(&self, manifest: &Manifest, max: usize) -> Result<Entries, FetchError> {
+        let what = |error: String| self.failure(FetchErrorKind::Protocol(format!("{}: {error}", manifest.digest)));
+        let (entries, unreadable) = manifest.entries().map_err(|error| what(error.to_string()))?;
+        if unreadable > 0 {
+            return Err(what(format!("{unreadable} of its descriptors cannot be read")));
+        }
+        match &entries {
+            Entries::Layers(list) if list.len() > max => {
+                Err(self.failure(FetchErrorKind::TooMany { what: "layers", found: list.len(), max }))
+            }
+            Entries::Manifests(list) if list.len() > max => {
+                Err(self.failure(FetchErrorKind::TooMany { what: "referrers", found: list.len(), max }))
+            }
+            _ => Ok(entries),
+        }
+    }
+
     /// What the legacy tag `sha256-<hex><suffix>` points to.
     async fn tagged(&self, suffix: &str) -> Vec<Piece> {
         match self.fetch_tag(suffix).await {
@@ -107,21 +214,14 @@ impl Search<'_> {
                 Vec::new()
             }
         };
+        let tagged = tagged.and_then(|index| index.map(|index| self.entries(&index, self.caps.referrers)).transpose());
         match tagged {
-            Ok(Some(index)) => match index.entries() {
-                Ok(Entries::Manifests(more)) => descriptors.extend(more),
-                Ok(Entries::Layers(_)) => {}
-                Err(error) => pieces.push(unreadable(&index.digest, Rejection::Malformed(error.to_string()))),
-            },
-            Ok(None) => {}
+            Ok(Some(Entries::Manifests(more))) => descriptors.extend(more),
+            Ok(Some(Entries::Layers(_)) | None) => {}
             Err(failure) => pieces.push(Piece::Failure(failure)),
         }
         let mut seen = HashSet::new();
         descriptors.retain(|descriptor| seen.insert(descriptor.digest.clone()));
-        if descriptors.len() > self.caps.referrers {
-            pieces.push(too_many("referrers", descriptors.len(), self.caps.referrers, &self.image.digest));
-            descriptors.truncate(self.caps.referrers);
-        }
         let read = join_all(descriptors.into_iter().map(|descriptor| self.read_referrer(descriptor))).await;
         pieces.extend(read.into_iter().flatten());
         pieces
@@ -131,38 +231,34 @@ impl Search<'_> {
         let text = format!("{}{suffix}", self.image.digest.tag_form());
         // A SHA-512 digest is longer than a tag may be: nothing can be stored under it.
         let Ok(tag) = text.parse::<Tag>() else { return Ok(None) };
-        self.source.manifest(&self.image.repository, &Pointer::Tag(tag), self.deadline).await
+        self.fetch_manifest(&Pointer::Tag(tag)).await
     }
 
     async fn read_referrer(&self, descriptor: Descriptor) -> Vec<Piece> {
-        let manifest = match descriptor.embedded() {
-            Some(bytes) => Ok(Some(Manifest { digest: descriptor.digest, bytes })),
-            None => {
-                let pointer = Pointer::Digest(descriptor.digest);
-                self.source.manifest(&self.image.repository, &pointer, self.deadline).await
-            }
+        let digest = descriptor.digest.clone();
+        let manifest = if let Some(bytes) = descriptor.embedded() {
+            Ok(Some(Manifest { digest, bytes }))
+        } else {
+            self.fetch_manifest(&Pointer::Digest(digest)).await
         };
         match manifest {
             Ok(Some(manifest)) => self.read_manifest(&manifest).await,
-            // Listed and gone: deleted in between. That it said anything is not known.
-            Ok(None) => Vec::new(),
+            // Listed and not there: a mirror that lags behind, most likely. What it says is not known.
+            Ok(None) => {
+                let what = format!("it lists the referrer {} and does not have it", descriptor.digest);
+                vec![Piece::Failure(self.failure(FetchErrorKind::Protocol(what)))]
+            }
             Err(failure) => vec![Piece::Failure(failure)],
         }
     }
 
     async fn read_manifest(&self, manifest: &Manifest) -> Vec<Piece> {
-        let mut layers = match manifest.entries() {
+        let layers = match self.entries(manifest, self.caps.layers) {
             Ok(Entries::Layers(layers)) => layers,
             Ok(Entries::Manifests(_)) => return Vec::new(),
-            Err(error) => return vec![unreadable(&manifest.digest, Rejection::Malformed(error.to_string()))],
+            Err(failure) => return vec![Piece::Failure(failure)],
         };
-        let mut pieces = Vec::new();
-        if layers.len() > self.caps.layers {
-            pieces.push(too_many("layers", layers.len(), self.caps.layers, &manifest.digest));
-            layers.truncate(self.caps.layers);
-        }
-        pieces.extend(join_all(layers.iter().map(|layer| self.read_layer(layer))).await.into_iter().flatten());
-        pieces
+        join_all(layers.iter().map(|layer| self.read_layer(layer))).await.into_iter().flatten().collect()
     }
 
     /// Layers are told apart by media type alone: artifact types and annotations are hints.
@@ -173,13 +269,9 @@ impl Search<'_> {
             other if is_bundle_media_type(other) => (Format::Bundle, self.caps.attestation_bytes),
             _ => return None,
         };
-        let origin = || Origin { format, digest: layer.digest.clone() };
         let bytes = match self.fetch_layer(format, layer, max_bytes).await {
             Ok(bytes) => bytes,
-            Err(NoBytes::Rejected(rejection)) => {
-                return Some(Piece::Unreadable(Unreadable { origin: origin(), rejection }));
-            }
-            Err(NoBytes::Failed(failure)) => return Some(Piece::Failure(failure)),
+            Err(failure) => return Some(Piece::Failure(failure)),
         };
         let digest = layer.digest.clone();
         let read = match format {
@@ -188,41 +280,28 @@ impl Search<'_> {
             Format::Bundle => evidence::from_bundle(digest, &bytes),
         };
         Some(match read {
-            Ok(evidence) => Piece::Evidence(Box::new(evidence)),
-            Err(rejection) => Piece::Unreadable(Unreadable { origin: origin(), rejection }),
+            Ok(evidence) => {
+                let annotations = (format != Format::Bundle).then(|| layer.annotations.clone());
+                Piece::Evidence((layer.digest.clone(), annotations), Box::new(evidence))
+            }
+            Err(rejection) => {
+                Piece::Unreadable(Unreadable { origin: Origin { format, digest: layer.digest.clone() }, rejection })
+            }
         })
     }
 
-    async fn fetch_layer(&self, format: Format, layer: &Descriptor, max_bytes: u64) -> Result<Bytes, NoBytes> {
+    async fn fetch_layer(&self, format: Format, layer: &Descriptor, max_bytes: u64) -> Result<Bytes, FetchError> {
         if format == Format::LegacySignature {
             let guess = evidence::canonical_payload(self.image);
             if guess.len() as u64 == layer.size && layer.digest.matches(&guess) {
                 return Ok(guess);
             }
         }
-        let too_large = |what: &str, max: u64| {
-            NoBytes::Rejected(Rejection::TooLarge(format!("{what} of {} bytes, at most {max} are read", layer.size)))
-        };
         if layer.size > max_bytes {
-            return Err(too_large("a layer", max_bytes));
+            return Err(self.failure(FetchErrorKind::TooLarge { max_bytes }));
         }
-        let left = |left: u64| left.checked_sub(layer.size);
-        if self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_err() {
-            return Err(too_large("with all that was read before, a layer", self.caps.evidence_bytes));
-        }
-        self.source.blob(&self.image.repository, layer, max_bytes, self.deadline).await.map_err(NoBytes::Failed)
+        self.held.take(layer.size, self.caps.evidence_bytes).map_err(|kind| self.failure(kind))?;
+        let _slot = self.slots.acquire().await;
+        self.source.blob(&self.image.repository, layer, max_bytes, self.deadline).await
     }
-}
-
-enum NoBytes {
-    Rejected(Rejection),
-    Failed(FetchError),
-}
-
-fn unreadable(digest: &Digest, rejection: Rejection) -> Piece {
-    Piece::Unreadable(Unreadable { origin: Origin { format: Format::Bundle, digest: digest.clone() }, rejection })
-}
-
-fn too_many(what: &str, found: usize, max: usize, digest: &Digest) -> Piece {
-    unreadable(digest, Rejection::TooLarge(format!("{found} {what}, at most {max} are read")))
 }

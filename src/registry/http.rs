@@ -16,6 +16,7 @@ mod redirect;
 mod referrers;
 mod stats;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
 use std::sync::Arc;
@@ -138,9 +139,9 @@ impl HttpSource {
         {
             return Err(error(FetchErrorKind::DigestMismatch { expected: expected.clone(), found }));
         }
-        let digest = announced_digest(&answer.headers, found, &body.bytes).map_err(error)?;
+        check_announced(&answer.headers, &found, &body.bytes).map_err(error)?;
         check_is_manifest(&answer.headers, &body.bytes).map_err(error)?;
-        Ok(Some(Manifest { digest, bytes: body.bytes }))
+        Ok(Some(Manifest { digest: found, bytes: body.bytes }))
     }
 
     async fn fetch_blob(
@@ -236,22 +237,21 @@ impl OciSource for HttpSource {
     }
 }
 
-/// The digest that the registry gives, where it gives one: it has to be that of the bytes, whose SHA-256
-/// digest or the digest that they were asked for by is `found`.
-fn announced_digest(headers: &HeaderMap, found: Digest, bytes: &[u8]) -> Result<Digest, FetchErrorKind> {
+/// The digest that the registry gives, where it gives one, has to be that of the bytes.
+fn check_announced(headers: &HeaderMap, found: &Digest, bytes: &[u8]) -> Result<(), FetchErrorKind> {
     for header in headers.get_all("docker-content-digest") {
-        let announced: Digest =
+        let expected: Digest =
             header.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
                 FetchErrorKind::Protocol("its Docker-Content-Digest header is not a digest".to_owned())
             })?;
-        if announced != found {
-            let found = Digest::of_with(announced.algorithm(), bytes);
-            if announced != found {
-                return Err(FetchErrorKind::DigestMismatch { expected: announced, found });
+        if expected != *found {
+            let found = Digest::of_with(expected.algorithm(), bytes);
+            if expected != found {
+                return Err(FetchErrorKind::DigestMismatch { expected, found });
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// A page for people with status 200 must not pass for an image that nobody has signed.

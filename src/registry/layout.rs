@@ -280,4 +280,5 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path, max_bytes: u64) -> Res
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::image::Digest;
 
@@ -71,22 +71,47 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// What the manifest lists.
+    /// What the manifest lists, and how many descriptors in it could not be read (a digest of an algorithm that is
+    /// not known, a negative size).
     ///
     /// # Errors
     /// [`ManifestError`] when the bytes are neither an image manifest nor an index, or could be both.
-    pub fn entries(&self) -> Result<Entries, ManifestError> {
+    pub fn entries(&self) -> Result<(Entries, usize), ManifestError> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Entry {
+            Known(Box<Descriptor>),
+            Other(IgnoredAny),
+        }
         #[derive(Deserialize)]
         struct Wire {
             #[serde(default)]
-            layers: Option<Vec<Descriptor>>,
+            layers: Option<Vec<Entry>>,
             #[serde(default)]
-            manifests: Option<Vec<Descriptor>>,
+            manifests: Option<Vec<Entry>>,
         }
         let wire: Wire = serde_json::from_slice(&self.bytes)?;
+        let known = |entries: Vec<Entry>| {
+            let all = entries.len();
+            let known: Vec<Descriptor> = entries
+                .into_iter()
+                .filter_map(|entry| match entry {
+                    Entry::Known(descriptor) => Some(*descriptor),
+                    Entry::Other(_) => None,
+                })
+                .collect();
+            let unreadable = all - known.len();
+            (known, unreadable)
+        };
         match (wire.layers, wire.manifests) {
-            (Some(layers), None) => Ok(Entries::Layers(layers)),
-            (None, Some(manifests)) => Ok(Entries::Manifests(manifests)),
+            (Some(layers), None) => {
+                let (layers, unreadable) = known(layers);
+                Ok((Entries::Layers(layers), unreadable))
+            }
+            (None, Some(manifests)) => {
+                let (manifests, unreadable) = known(manifests);
+                Ok((Entries::Manifests(manifests), unreadable))
+            }
             (Some(_), Some(_)) => Err(ManifestError::Ambiguous("both")),
             (None, None) => Err(ManifestError::Ambiguous("neither")),
         }

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    server::{
+        conn::auto::Builder,
+        graceful::{GracefulShutdown, Watcher},
+    },
     service::TowerToHyperService,
 };
 use tokio::{
@@ -25,7 +28,7 @@ const HEADERS: Duration = Duration::from_secs(10);
 /// Most connections at a time. An API server uses a handful.
 const MAX_CONNECTIONS: usize = 4_096;
 /// Most streams of one HTTP/2 connection at a time.
-const MAX_STREAMS: u32 = 1_024;
+const MAX_STREAMS: u32 = 128;
 /// Bytes that are read from a connection at once: TLS alone would read a Pod of usual size in two parts.
 const READ_AHEAD: usize = 8 << 10;
 /// Most bytes of a request's headers.
@@ -50,7 +53,7 @@ pub(super) async fn serve(
 ) {
     let acceptor = tls.map(TlsAcceptor::from);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = Arc::new(GracefulShutdown::new());
+    let graceful = GracefulShutdown::new();
     let mut signal = stopped;
     let stop = async {
         let _ = signal.wait_for(|stop| *stop).await;
@@ -72,30 +75,27 @@ pub(super) async fn serve(
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (acceptor, router, graceful) = (acceptor.clone(), router.clone(), Arc::clone(&graceful));
+        let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
         tokio::spawn(async move {
             let _slot = slot;
             if let Some(acceptor) = acceptor {
                 match timeout(HANDSHAKE, acceptor.accept(BufReader::with_capacity(READ_AHEAD, stream))).await {
-                    Ok(Ok(stream)) => talk(stream, router, &graceful).await,
+                    Ok(Ok(stream)) => talk(stream, router, watcher).await,
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
                 }
             } else {
-                talk::<TcpStream>(stream, router, &graceful).await;
+                talk::<TcpStream>(stream, router, watcher).await;
             }
         });
     }
     drop(listener);
-    if let Some(graceful) = Arc::into_inner(graceful) {
-        let _ = timeout(drain.timeout, graceful.shutdown()).await;
-    } else {
-        // Handshakes that are still under way hold a reference; they have nothing to finish.
-        sleep(Duration::from_millis(10)).await;
+    if timeout(drain.timeout, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not end within {} s", drain.timeout.as_secs());
     }
 }
 
-async fn talk<S>(stream: S, router: Router, graceful: &GracefulShutdown)
+async fn talk<S>(stream: S, router: Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -108,7 +108,7 @@ where
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(Duration::from_secs(30));
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
-    if let Err(error) = Repoll::new(graceful.watch(connection)).await {
+    if let Err(error) = Repoll::new(watcher.watch(connection)).await {
         tracing::debug!(%error, "connection ended");
     }
 }

@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody as _},
     extract::{RawQuery, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONNECTION, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -47,11 +50,22 @@ struct Webhook {
     metrics: Arc<Metrics>,
     limits: Limits,
     slots: Semaphore,
+    bodies: Semaphore,
 }
+
+/// KiB of bodies that are held at the same time, so that callers cannot fill the memory. Reviews of real Pods
+/// have a few KiB.
+const BODIES_KIB: usize = 96 << 10;
 
 /// The router of the HTTPS port.
 pub(super) fn webhook(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: Limits) -> Router {
-    let webhook = Arc::new(Webhook { engine, metrics, limits, slots: Semaphore::new(limits.concurrent) });
+    let webhook = Arc::new(Webhook {
+        engine,
+        metrics,
+        limits,
+        slots: Semaphore::new(limits.concurrent),
+        bodies: Semaphore::new(BODIES_KIB),
+    });
     let call = |phase| {
         post(move |State(webhook): State<Arc<Webhook>>, RawQuery(query): RawQuery, body: Body| async move {
             webhook.answer(phase, query.as_deref().unwrap_or_default(), body).await
@@ -90,7 +104,14 @@ impl Webhook {
         let started = Instant::now();
         let timeout = call_timeout(query).unwrap_or(self.limits.default_timeout);
         let deadline = started + timeout.saturating_sub(margin(timeout));
-        let Ok(body) = timeout_at(deadline, axum::body::to_bytes(body, self.limits.body_bytes)).await else {
+        // Without a length it may become as large as any.
+        let most = self.limits.body_bytes as u64;
+        let kib = body.size_hint().upper().map_or(most, |bytes| bytes.min(most)).div_ceil(1_024);
+        let read = async {
+            let held = self.bodies.acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)).await;
+            (held, axum::body::to_bytes(body, self.limits.body_bytes).await)
+        };
+        let Ok((_held, body)) = timeout_at(deadline, read).await else {
             return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
         };
         let body: Bytes = match body {
@@ -161,7 +182,12 @@ fn denied(phase: Phase, class: Class, code: &'static str, message: &dyn std::fmt
 
 fn refuse(status: StatusCode, reason: &str) -> Response {
     tracing::warn!(status = status.as_u16(), reason, "request refused");
-    (status, format!("{reason}\n")).into_response()
+    let mut response = (status, format!("{reason}\n")).into_response();
+    if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+        // The rest of the body is not read: the caller must not send its next request behind it.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// What is kept back for writing the answer and getting it to the API server.
@@ -192,7 +218,7 @@ fn parse_go_duration(text: &str) -> Option<Duration> {
             "ms" => 1e-3,
             _ => return None,
         };
-        total += Duration::try_from_secs_f64(number * seconds).ok()?;
+        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
         rest = &after[end..];
     }
     Some(total)
@@ -209,9 +235,16 @@ mod tests {
         assert_eq!(call_timeout("a=b&timeout=1m30s"), ms(30_000));
         assert_eq!(call_timeout("timeout=1.5s"), ms(1_500));
         assert_eq!(call_timeout("timeout=500ms"), ms(500));
-        for query in
-            ["", "timeout=", "timeout=0s", "timeout=x", "timeout=-1s", "timeout=5", "timeout=99999999999999999999h"]
-        {
+        for query in [
+            "",
+            "timeout=",
+            "timeout=0s",
+            "timeout=x",
+            "timeout=-1s",
+            "timeout=5",
+            "timeout=99999999999999999999h",
+            "timeout=5000000000000000h5000000000000000h",
+        ] {
             assert_eq!(call_timeout(query), None, "{query}");
         }
     }

@@ -89,8 +89,8 @@ impl SelfSigned {
         leaf.use_authority_key_identifier_extension = true;
         let today = time_now();
         for params in [&mut ca, &mut leaf] {
-            params.not_before = today - Duration::from_secs(86_400);
-            params.not_after = today + Duration::from_secs(365 * 86_400);
+            params.not_before = today - Duration::from_hours(24);
+            params.not_after = today + Duration::from_hours(365 * 24);
         }
         let ca_key = KeyPair::generate()?;
         let ca_certificate = ca.self_signed(&ca_key)?;

@@ -5,7 +5,9 @@
 //! asserted here, so that a relaxed default of the library cannot pass for a check.
 
 use jiff::Timestamp;
-use sigstore_types::{Artifact, ArtifactDigest, HashAlgorithm, KindVersion, VerificationMaterialContent};
+use sigstore_types::{
+    Artifact, ArtifactDigest, HashAlgorithm, KindVersion, TransparencyLogEntry, VerificationMaterialContent,
+};
 use sigstore_verify::{
     CertificateError, Error, PublicKeyVerificationPolicy, TimestampError, TransparencyLogError, VerificationPolicy,
     VerificationResult,
@@ -115,9 +117,12 @@ fn check(
     }
     let artifact = match &evidence.content {
         Content::SimpleSigning { payload, .. } => Artifact::from_blob(payload),
-        Content::Statement { .. } | Content::Manifest => Artifact::from_digest(artifact_digest(image)?),
+        Content::Statement { .. } => Artifact::from_digest(artifact_digest(image)?),
     };
-    let result = trust.verifier().verify(artifact, &evidence.bundle, policy).map_err(rejection)?;
+    let result = trust.verifier().verify(artifact, &evidence.bundle, policy).map_err(|error| {
+        let rejection = rejection(error);
+        expired(evidence).filter(|_| matches!(rejection, Rejection::CertificateUntrusted(_))).unwrap_or(rejection)
+    })?;
     check_envelope_hash(evidence)?;
     Ok(result)
 }
@@ -162,10 +167,29 @@ fn authentic(
     Ok(Authentic {
         signer,
         signed_at: times.iter().min().copied(),
-        log_index: evidence.bundle.verification_material.tlog_entries.first().map(|entry| entry.log_index.get()),
+        log_index: evidence.bundle.verification_material.tlog_entries.first().and_then(log_index),
         predicate_type: evidence.predicate_type().map(str::to_owned),
         payload: evidence.payload(),
     })
+}
+
+/// The entry's index, as far as the log vouched for it: a v1 promise covers it, a v2 proof uses it, and a v1 proof has
+/// one of its own tree.
+fn log_index(entry: &TransparencyLogEntry) -> Option<u64> {
+    if entry.inclusion_promise.is_some() || entry.kind_version == KindVersion::HashedRekordV002 {
+        return Some(entry.log_index.get());
+    }
+    entry.inclusion_proof.as_ref().map(|proof| proof.log_index.get())
+}
+
+/// A more telling reason for a chain that does not verify: the log's time lies outside the certificate's validity.
+fn expired(evidence: &Evidence) -> Option<Rejection> {
+    let certificate = sigstore_crypto::x509::parse_certificate_info(evidence.bundle.signing_certificate()?).ok()?;
+    let entries = &evidence.bundle.verification_material.tlog_entries;
+    let outside = |time: &Timestamp| *time < certificate.not_before || *time > certificate.not_after;
+    let time = entries.iter().filter_map(|entry| entry.integrated_time).find(outside)?;
+    let (from, to) = (certificate.not_before, certificate.not_after);
+    Some(Rejection::CertificateExpired(format!("signed at {time}, the certificate is valid from {from} to {to}")))
 }
 
 /// The library's error as one of our reasons.
@@ -173,8 +197,7 @@ fn rejection(error: Error) -> Rejection {
     use sigstore_verify::bundle::Error as Structure;
     let text = error.to_string();
     match error {
-        Error::SignatureInvalid(detail) => Rejection::SignatureInvalid(detail),
-        Error::ArtifactMismatch(detail) => Rejection::SignatureInvalid(detail),
+        Error::SignatureInvalid(detail) | Error::ArtifactMismatch(detail) => Rejection::SignatureInvalid(detail),
         Error::Certificate(error) => match error {
             CertificateError::Malformed(detail) => Rejection::CertificateMalformed(detail),
             CertificateError::NotYetValid { .. } | CertificateError::Expired { .. } => {

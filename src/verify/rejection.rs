@@ -150,7 +150,65 @@ fn also_found(attestations: &[String]) -> String {
     }
 }
 
+/// Longest text that a rejection repeats of what a stranger wrote, in bytes.
+const MAX_TEXT_BYTES: usize = 512;
+
+fn bounded(mut text: String) -> String {
+    if text.len() > MAX_TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+        text.push_str("...");
+        text.shrink_to_fit();
+    }
+    text
+}
+
 impl Rejection {
+    /// The same with every text cut to a length that may be kept and shown.
+    pub(super) fn bounded(self) -> Self {
+        let list = |texts: Vec<String>| texts.into_iter().map(bounded).collect();
+        match self {
+            Self::IdentityMissing | Self::SignerKindMismatch { .. } => self,
+            // The policy's author wrote it.
+            Self::DeniedByPolicy(text) => Self::DeniedByPolicy(text),
+            Self::SignatureMissing { attestations } => Self::SignatureMissing { attestations: list(attestations) },
+            Self::AttestationMissing { predicate_type } => {
+                Self::AttestationMissing { predicate_type: bounded(predicate_type) }
+            }
+            Self::PredicateTypeMismatch { expected, found } => {
+                Self::PredicateTypeMismatch { expected: bounded(expected), found: list(found) }
+            }
+            Self::TooFewAuthorities { expected, found } => Self::TooFewAuthorities { expected, found: list(found) },
+            Self::SubjectMismatch { expected, found, issuer } => {
+                Self::SubjectMismatch { expected: bounded(expected), found: bounded(found), issuer: bounded(issuer) }
+            }
+            Self::IssuerMismatch { expected, found, subject } => {
+                Self::IssuerMismatch { expected: bounded(expected), found: bounded(found), subject: bounded(subject) }
+            }
+            Self::PayloadMismatch { expected, found } => Self::PayloadMismatch { expected, found: bounded(found) },
+            Self::LogEntryUnsupported { kind, version } => {
+                Self::LogEntryUnsupported { kind: bounded(kind), version: bounded(version) }
+            }
+            Self::SignatureInvalid(text) => Self::SignatureInvalid(bounded(text)),
+            Self::CertificateMalformed(text) => Self::CertificateMalformed(bounded(text)),
+            Self::CertificateUntrusted(text) => Self::CertificateUntrusted(bounded(text)),
+            Self::CertificateExpired(text) => Self::CertificateExpired(bounded(text)),
+            Self::SctInvalid(text) => Self::SctInvalid(bounded(text)),
+            Self::LogEntryMissing(text) => Self::LogEntryMissing(bounded(text)),
+            Self::LogEntryMismatch(text) => Self::LogEntryMismatch(bounded(text)),
+            Self::LogEntryMalformed(text) => Self::LogEntryMalformed(bounded(text)),
+            Self::LogUnknown(text) => Self::LogUnknown(bounded(text)),
+            Self::InclusionPromiseInvalid(text) => Self::InclusionPromiseInvalid(bounded(text)),
+            Self::InclusionProofInvalid(text) => Self::InclusionProofInvalid(bounded(text)),
+            Self::CheckpointInvalid(text) => Self::CheckpointInvalid(bounded(text)),
+            Self::IntegratedTimeInvalid(text) => Self::IntegratedTimeInvalid(bounded(text)),
+            Self::TimestampInvalid(text) => Self::TimestampInvalid(bounded(text)),
+            Self::TimestampMissing(text) => Self::TimestampMissing(bounded(text)),
+            Self::Malformed(text) => Self::Malformed(bounded(text)),
+            Self::Unsupported(text) => Self::Unsupported(bounded(text)),
+            Self::TooLarge(text) => Self::TooLarge(bounded(text)),
+        }
+    }
+
     /// The stable reason code: the same in messages, metrics and reports.
     #[must_use]
     pub const fn code(&self) -> &'static str {

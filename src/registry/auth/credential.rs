@@ -99,17 +99,17 @@ impl Credentials {
         Self(Source::DockerConfig(Arc::new(DockerConfig::file(path))))
     }
 
-    /// Those of the docker configuration that `docker` and `podman` would use:
-    /// `$DOCKER_CONFIG/config.json`, else `$REGISTRY_AUTH_FILE`, else `~/.docker/config.json`. A file that
-    /// does not exist has none.
+    /// Those of the docker configuration that cosign would use: `$DOCKER_CONFIG/config.json`, or
+    /// `~/.docker/config.json` where that variable is not set; `$REGISTRY_AUTH_FILE` where there is no such
+    /// file. A file that does not exist has none.
     #[must_use]
     pub fn discover() -> Self {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let path = variable("DOCKER_CONFIG")
             .map(|folder| folder.join("config.json"))
-            .or_else(|| variable("REGISTRY_AUTH_FILE"))
             .or_else(|| variable("HOME").map(|home| home.join(".docker/config.json")));
-        match path {
+        let is_there = path.as_ref().is_some_and(|path| path.exists());
+        match variable("REGISTRY_AUTH_FILE").filter(|_| !is_there).or(path) {
             Some(path) => Self(Source::DockerConfig(Arc::new(DockerConfig::file_if_present(&path)))),
             None => Self::anonymous(),
         }

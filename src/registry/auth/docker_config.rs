@@ -23,7 +23,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// How often the file is looked at for changes, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// How long the answer of a credential helper is kept; the shortest-lived ones last for an hour.
-const HELPER_TTL: Duration = Duration::from_secs(300);
+const HELPER_TTL: Duration = Duration::from_mins(5);
 /// How long the failure of a credential helper is kept.
 const HELPER_FAILURE_TTL: Duration = Duration::from_secs(5);
 /// What Docker Hub is called in this file and by credential helpers.
@@ -33,6 +33,7 @@ const DOCKER_HUB_SERVER: &str = "https://index.docker.io/v1/";
 pub(super) struct DockerConfig {
     name: String,
     origin: Origin,
+    check_every: Duration,
     current: ArcSwapOption<Loaded>,
     reading: tokio::sync::Mutex<()>,
     helpers: Mutex<HashMap<(HelperName, Registry), Arc<HelperSlot>>>,
@@ -70,11 +71,14 @@ pub enum DockerConfigError {
     },
 }
 
+/// A credential, or why an entry is none.
+type Entry = Result<Credential, &'static str>;
+
 /// The parsed file.
 #[derive(Default)]
 struct Config {
     /// By registry, the longest repository prefix first. The prefix is empty for the whole registry.
-    entries: HashMap<Registry, Vec<(String, Result<Credential, &'static str>)>>,
+    entries: HashMap<Registry, Vec<(String, Entry)>>,
     helpers: HashMap<Registry, Result<HelperName, HelperError>>,
     store: Option<Result<HelperName, HelperError>>,
 }
@@ -105,7 +109,14 @@ impl DockerConfig {
     }
 
     fn new(name: String, origin: Origin) -> Self {
-        Self { name, origin, current: ArcSwapOption::empty(), reading: Default::default(), helpers: Default::default() }
+        Self {
+            name,
+            origin,
+            check_every: CHECK_EVERY,
+            current: ArcSwapOption::empty(),
+            reading: tokio::sync::Mutex::default(),
+            helpers: Mutex::default(),
+        }
     }
 
     /// What the configuration is called in messages.
@@ -179,14 +190,14 @@ impl DockerConfig {
             return self.current.load_full().map_or_else(|| Arc::new(Ok(Config::default())), |l| Arc::clone(&l.config));
         };
         if let Some(loaded) = &*self.current.load()
-            && loaded.checked.elapsed() < CHECK_EVERY
+            && loaded.checked.elapsed() < self.check_every
         {
             return Arc::clone(&loaded.config);
         }
         let _reading = self.reading.lock().await;
         let before = self.current.load_full();
         if let Some(loaded) = &before
-            && loaded.checked.elapsed() < CHECK_EVERY
+            && loaded.checked.elapsed() < self.check_every
         {
             return Arc::clone(&loaded.config);
         }
@@ -263,7 +274,7 @@ impl Config {
         Ok(config)
     }
 
-    fn entry(&self, registry: &Registry, path: &str) -> Option<&Result<Credential, &'static str>> {
+    fn entry(&self, registry: &Registry, path: &str) -> Option<&Entry> {
         let covers = |prefix: &str| match path.strip_prefix(prefix) {
             Some(rest) => prefix.is_empty() || rest.is_empty() || rest.starts_with('/'),
             None => false,
@@ -273,7 +284,7 @@ impl Config {
 }
 
 impl WireEntry {
-    fn credential(self) -> Option<Result<Credential, &'static str>> {
+    fn credential(self) -> Option<Entry> {
         if !self.identitytoken.is_empty() {
             return Some(Ok(Credential::IdentityToken(Secret::new(&self.identitytoken))));
         }
@@ -310,6 +321,7 @@ fn parse_key(key: &str) -> Option<(Registry, String)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 
@@ -397,8 +409,13 @@ mod tests {
         assert!(matches!(missing.used, CredentialsUsed::From(text) if text.contains("not usable")));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(&path, r#"{"auths":{"ghcr.io":{"auth":"dTpw"}}}"#).unwrap();
-        let found = DockerConfig::file(&path).find(&registry, "a").await;
-        assert_eq!(found.credential, Some(basic("u", "p")));
+        let config = DockerConfig { check_every: Duration::ZERO, ..DockerConfig::file(&path) };
+        assert_eq!(config.find(&registry, "a").await.credential, Some(basic("u", "p")));
+        std::fs::write(&path, r#"{"auths":{"ghcr.io":{"auth":"dTpwMg=="}}}"#).unwrap();
+        assert_eq!(config.find(&registry, "a").await.credential, Some(basic("u", "p2")));
+        std::fs::write(&path, "{").unwrap();
+        let broken = config.find(&registry, "a").await;
+        assert!(matches!(broken.used, CredentialsUsed::From(text) if text.contains("not a docker configuration")));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

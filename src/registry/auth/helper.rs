@@ -55,38 +55,42 @@ impl HelperName {
     /// [`HelperError`] when it cannot be run, fails, or prints something else.
     pub(super) async fn get(&self, server: &str) -> Result<Option<Credential>, HelperError> {
         let timeout = || HelperError::Timeout { program: self.program() };
-        tokio::time::timeout(TIMEOUT, self.run(server)).await.map_err(|_| timeout())?
+        tokio::time::timeout(TIMEOUT, run(&self.program(), server)).await.map_err(|_| timeout())?
     }
+}
 
-    async fn run(&self, server: &str) -> Result<Option<Credential>, HelperError> {
-        let program = self.program();
-        let failed = |error: std::io::Error| HelperError::Run { program: self.program(), error: error.to_string() };
-        let mut child = Command::new(&program)
-            .arg("get")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(failed)?;
-        if let Some(mut input) = child.stdin.take() {
-            // A helper that does not read its input may still answer.
-            let _ = input.write_all(server.as_bytes()).await;
-        }
-        let mut output = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            stdout.take(MAX_OUTPUT_BYTES + 1).read_to_end(&mut output).await.map_err(failed)?;
-        }
-        if output.len() as u64 > MAX_OUTPUT_BYTES {
-            return Err(HelperError::Output { program });
-        }
-        let status = child.wait().await.map_err(failed)?;
-        if !status.success() {
-            let not_found = String::from_utf8_lossy(&output).contains(NOT_FOUND);
-            return if not_found { Ok(None) } else { Err(HelperError::Failed { program, status: status.to_string() }) };
-        }
-        parse(&output).ok_or(HelperError::Output { program })
+async fn run(program: &str, server: &str) -> Result<Option<Credential>, HelperError> {
+    let name = || program.to_owned();
+    let failed = |error: std::io::Error| HelperError::Run { program: name(), error: error.to_string() };
+    let mut child = Command::new(program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut input) = child.stdin.take() {
+        // A helper that does not read its input may still answer.
+        let _ = input.write_all(server.as_bytes()).await;
     }
+    let mut output = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(MAX_OUTPUT_BYTES + 1).read_to_end(&mut output).await.map_err(failed)?;
+    }
+    if output.len() as u64 > MAX_OUTPUT_BYTES {
+        return Err(HelperError::Output { program: name() });
+    }
+    let status = child.wait().await.map_err(failed)?;
+    if !status.success() {
+        let not_found = String::from_utf8_lossy(&output).contains(NOT_FOUND);
+        return if not_found {
+            Ok(None)
+        } else {
+            Err(HelperError::Failed { program: name(), status: status.to_string() })
+        };
+    }
+    parse(&output).ok_or_else(|| HelperError::Output { program: name() })
 }
 
 /// The outer `None`: not an answer. The inner: no credential.
@@ -111,6 +115,7 @@ fn parse(output: &[u8]) -> Option<Option<Credential>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 
@@ -133,6 +138,32 @@ mod tests {
         assert_eq!(parse(br#"{"Username":"","Secret":""}"#), Some(None));
         assert_eq!(parse(b"{}"), None);
         assert_eq!(parse(b"secret"), None);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_helper_is_asked_on_its_input_and_its_failure_tells_no_secret() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = std::env::temp_dir().join(format!("bonafide-helper-{}", std::process::id()));
+        let program = path.to_str().unwrap();
+        let answers = async |script: &str| {
+            // Moved into place, for a file that is still open for writing cannot be run.
+            let written = path.with_extension("new");
+            std::fs::write(&written, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&written, std::fs::Permissions::from_mode(0o700)).unwrap();
+            std::fs::rename(&written, &path).unwrap();
+            run(program, "ghcr.io").await
+        };
+        let found = answers(r#"read server; echo "{\"Username\":\"$1\",\"Secret\":\"$server\"}""#).await;
+        let expected = Credential::Basic { username: "get".to_owned(), password: Secret::new("ghcr.io") };
+        assert_eq!(found, Ok(Some(expected)));
+        assert_eq!(answers("echo credentials not found in native keychain; exit 1").await, Ok(None));
+        for (script, is_failure) in [("echo hunter2; exit 1", true), ("echo hunter2", false), ("yes hunter2", false)] {
+            let error = answers(script).await.unwrap_err();
+            assert_eq!(matches!(error, HelperError::Failed { .. }), is_failure, "{script}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[tokio::test]

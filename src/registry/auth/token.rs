@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,9 +18,9 @@ use tokio::time::Instant;
 use crate::{image::Registry, registry::FetchError};
 
 /// How long a token is used when its answer does not say (distribution's token specification).
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(1);
 /// How long any token is used, whatever its answer says.
-const MAX_LIFETIME: Duration = Duration::from_secs(3600);
+const MAX_LIFETIME: Duration = Duration::from_hours(1);
 /// How long before its end a token is no longer used.
 const MARGIN: Duration = Duration::from_secs(5);
 /// Tokens kept at a time.
@@ -28,6 +31,7 @@ pub(in crate::registry) struct Token {
     /// The value of the `Authorization` header.
     pub header: HeaderValue,
     expires: Instant,
+    refused: AtomicBool,
 }
 
 /// What a token is good for.
@@ -59,7 +63,17 @@ impl Token {
         header.set_sensitive(true);
         let lifetime = lifetime.min(MAX_LIFETIME);
         // Half of a short lifetime is kept back at most, so that such a token is of some use.
-        Some(Self { header, expires: now + lifetime.saturating_sub(MARGIN.min(lifetime / 2)) })
+        let expires = now + lifetime.saturating_sub(MARGIN.min(lifetime / 2));
+        Some(Self { header, expires, refused: AtomicBool::new(false) })
+    }
+
+    /// Says that the registry did not take it: nobody uses it again.
+    pub(in crate::registry) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.refused.load(Ordering::Relaxed) && Instant::now() < self.expires
     }
 }
 
@@ -74,14 +88,13 @@ impl Tokens {
         Self(Cache::new(CAPACITY))
     }
 
-    /// The token for `key`: the cached one unless it is over or is `refused`, else what `fetch` gives.
+    /// The token for `key`: the cached one unless it is over or was refused, else what `fetch` gives.
     ///
     /// # Errors
     /// That of `fetch`, also where another caller's fetch failed while this one waited for it.
     pub(in crate::registry) async fn get(
         &self,
         key: TokenKey,
-        refused: Option<&Arc<Token>>,
         fetch: impl Future<Output = Result<Token, FetchError>>,
     ) -> Result<Arc<Token>, FetchError> {
         let slot = match self.0.get(&key) {
@@ -91,12 +104,12 @@ impl Tokens {
                 Err(error) => return Err(error),
             },
         };
-        if let Some(token) = slot.usable(refused) {
+        if let Some(token) = slot.usable() {
             return Ok(token);
         }
         let arrived = Instant::now();
         let _turn = slot.turn.lock().await;
-        if let Some(token) = slot.usable(refused) {
+        if let Some(token) = slot.usable() {
             return Ok(token);
         }
         if let Some((at, error)) = &*slot.failure.lock().unwrap_or_else(PoisonError::into_inner)
@@ -122,10 +135,8 @@ impl Tokens {
 }
 
 impl Slot {
-    fn usable(&self, refused: Option<&Arc<Token>>) -> Option<Arc<Token>> {
-        let token = self.token.load_full()?;
-        let is_refused = refused.is_some_and(|refused| Arc::ptr_eq(refused, &token));
-        (!is_refused && Instant::now() < token.expires).then_some(token)
+    fn usable(&self) -> Option<Arc<Token>> {
+        self.token.load_full().filter(|token| token.is_usable())
     }
 }
 
@@ -153,8 +164,9 @@ pub(in crate::registry) fn parse_answer(body: &[u8], now: Instant) -> Result<Tok
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use crate::registry::FetchErrorKind;
@@ -191,21 +203,23 @@ mod tests {
         let fetch = || async {
             fetched.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(30)).await;
-            Ok(Token::new("t", Duration::from_secs(60), Instant::now()).unwrap())
+            Ok(Token::new("t", Duration::from_mins(1), Instant::now()).unwrap())
         };
-        let all = futures::future::join_all((0..8).map(|_| tokens.get(key("a"), None, fetch()))).await;
+        let all = futures::future::join_all((0..8).map(|_| tokens.get(key("a"), fetch()))).await;
         assert!(all.iter().all(Result::is_ok));
         assert_eq!(fetched.load(Ordering::Relaxed), 1);
-        let first = tokens.get(key("a"), None, fetch()).await.unwrap();
-        tokens.get(key("b"), None, fetch()).await.unwrap();
+        let first = tokens.get(key("a"), fetch()).await.unwrap();
+        tokens.get(key("b"), fetch()).await.unwrap();
         assert_eq!(fetched.load(Ordering::Relaxed), 2);
-        let second = tokens.get(key("a"), Some(&first), fetch()).await.unwrap();
+        first.refuse();
+        let second = tokens.get(key("a"), fetch()).await.unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
-        tokens.get(key("a"), Some(&first), fetch()).await.unwrap();
+        first.refuse();
+        tokens.get(key("a"), fetch()).await.unwrap();
         assert_eq!(fetched.load(Ordering::Relaxed), 3);
         let over = async { Ok(Token::new("t", Duration::ZERO, Instant::now()).unwrap()) };
-        tokens.get(key("c"), None, over).await.unwrap();
-        tokens.get(key("c"), None, fetch()).await.unwrap();
+        tokens.get(key("c"), over).await.unwrap();
+        tokens.get(key("c"), fetch()).await.unwrap();
         assert_eq!(fetched.load(Ordering::Relaxed), 4);
     }
 
@@ -218,11 +232,11 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(30)).await;
             Err(FetchError { endpoint: "auth".to_owned(), kind: FetchErrorKind::Status(500) })
         };
-        let all = futures::future::join_all((0..8).map(|_| tokens.get(key("a"), None, fail()))).await;
+        let all = futures::future::join_all((0..8).map(|_| tokens.get(key("a"), fail()))).await;
         assert!(all.iter().all(|result| matches!(result, Err(error) if error.kind == FetchErrorKind::Status(500))));
         assert_eq!(fetched.load(Ordering::Relaxed), 1);
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert!(tokens.get(key("a"), None, fail()).await.is_err());
+        assert!(tokens.get(key("a"), fail()).await.is_err());
         assert_eq!(fetched.load(Ordering::Relaxed), 2);
     }
 }

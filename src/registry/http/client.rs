@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    net::Ipv4Addr,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -52,8 +53,8 @@ pub(super) struct Clients {
     idle_connections: usize,
     extra_roots: Vec<CertificateDer<'static>>,
     tls: tokio::sync::OnceCell<ClientConfig>,
-    plain: [OnceLock<Client>; 4],
-    secure: [OnceLock<Client>; 4],
+    plain: [OnceLock<Client>; 8],
+    secure: [OnceLock<Client>; 8],
 }
 
 impl Clients {
@@ -85,17 +86,27 @@ impl Clients {
         })
     }
 
+    /// Whether a connection for `url` may in fact be one to a proxy.
+    pub(super) fn may_be_proxied(&self, url: &Url) -> bool {
+        !self.proxies.is_empty() && !is_this_host(url)
+    }
+
     /// The client for `url`.
     ///
     /// # Errors
     /// Why there is none: TLS cannot be set up here.
     pub(super) async fn of(&self, url: &Url, reach: Reach) -> Result<&Client, String> {
         let clients = if url.scheme() == "https" { &self.secure } else { &self.plain };
-        let slot = &clients[match reach {
+        let proxy = if is_this_host(url) { Proxy::Direct } else { self.proxy };
+        let reach_slot = match reach {
             Reach::Public => 0,
             Reach::Private => 1,
             Reach::Loopback => 2,
             Reach::Configured => 3,
+        };
+        let slot = &clients[match proxy {
+            Proxy::Direct => reach_slot,
+            Proxy::FromEnvironment => reach_slot + 4,
         }];
         if let Some(client) = slot.get() {
             return Ok(client);
@@ -106,11 +117,11 @@ impl Clients {
             // Never used: redirects to https take the other kind of client.
             tls_config(RootCertStore::empty())?
         };
-        let client = self.build(tls, reach)?;
+        let client = self.build(tls, reach, proxy)?;
         Ok(slot.get_or_init(|| client))
     }
 
-    fn build(&self, tls: ClientConfig, reach: Reach) -> Result<Client, String> {
+    fn build(&self, tls: ClientConfig, reach: Reach, proxy: Proxy) -> Result<Client, String> {
         let builder = Client::builder()
             .user_agent(&self.user_agent)
             .connect_timeout(self.connect_timeout)
@@ -119,7 +130,7 @@ impl Clients {
             .referer(false)
             .dns_resolver(Resolver { reach, proxies: Arc::clone(&self.proxies) })
             .tls_backend_preconfigured(tls);
-        let builder = match self.proxy {
+        let builder = match proxy {
             Proxy::Direct => builder.no_proxy(),
             Proxy::FromEnvironment => builder,
         };
@@ -149,6 +160,15 @@ fn tls_config(roots: RootCertStore) -> Result<ClientConfig, String> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Whether `url` is at this host, which no proxy is asked for: so does Go's client.
+fn is_this_host(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost" | "[::1]") => true,
+        Some(host) => host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback()),
+        None => false,
+    }
 }
 
 /// The hosts of the proxies in the environment.

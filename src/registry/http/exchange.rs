@@ -80,7 +80,7 @@ struct Hop<'a> {
     response: Response,
     url: Url,
     left_registry: bool,
-    _permit: SemaphorePermit<'a>,
+    permit: SemaphorePermit<'a>,
 }
 
 impl HttpSource {
@@ -112,17 +112,24 @@ impl HttpSource {
 
     /// Sends the request with what the registry asks for: at first what it asked for last time.
     async fn authorized<'a>(&self, target: &'a Target, want: &Want) -> Result<Hop<'a>, FetchError> {
-        let mut refused: Option<Option<Arc<Token>>> = None;
+        let mut is_second_try = false;
         let mut waits = 0;
         loop {
-            let refused_token = refused.as_ref().and_then(Option::as_ref);
-            let authorization = self.authorization(target, refused_token).await?;
+            let authorization = self.authorization(target).await?;
             let hop = self.follow(target, want, authorization.as_ref().map(|a| &a.header)).await?;
             let used = || if hop.left_registry { CredentialsUsed::Anonymous } else { target.found.used.clone() };
-            match hop.response.status().as_u16() {
-                401 if refused.is_none() && !hop.left_registry => {
+            let status = hop.response.status().as_u16();
+            if matches!(status, 401 | 403)
+                && !hop.left_registry
+                && let Some(token) = authorization.as_ref().and_then(|a| a.token.as_ref())
+            {
+                // Also with 403: what was forbidden when the token was made may be allowed by now.
+                token.refuse();
+            }
+            match status {
+                401 if !is_second_try && !hop.left_registry => {
                     self.learn(target, &hop, authorization.is_some())?;
-                    refused = Some(authorization.and_then(|a| a.token));
+                    is_second_try = true;
                     drain(hop.response).await;
                 }
                 401 => {
@@ -131,13 +138,13 @@ impl HttpSource {
                 }
                 403 => return Err(target.error(&hop.url, FetchErrorKind::Forbidden(used()))),
                 429 => {
-                    let wait = retry_after(hop.response.headers())
-                        .filter(|&wait| waits < MAX_WAITS && Instant::now() + wait < want.deadline)
+                    let pause = retry_after(hop.response.headers())
+                        .filter(|&pause| waits < MAX_WAITS && Instant::now() + pause < want.deadline)
                         .ok_or_else(|| target.error(&hop.url, FetchErrorKind::RateLimited))?;
                     waits += 1;
                     drain(hop.response).await;
-                    drop(hop._permit);
-                    tokio::time::sleep(wait).await;
+                    drop(hop.permit);
+                    tokio::time::sleep(pause).await;
                 }
                 _ => return Ok(hop),
             }
@@ -203,7 +210,7 @@ impl HttpSource {
             // No further than where the registry itself is.
             match hop.response.remote_addr().map(|address| Class::of(address.ip())) {
                 Some(Class::Private) => Reach::Private,
-                Some(Class::Loopback) => Reach::Loopback,
+                Some(Class::Loopback) if !self.shared.clients.may_be_proxied(&hop.url) => Reach::Loopback,
                 _ => Reach::Public,
             }
         };
@@ -211,11 +218,7 @@ impl HttpSource {
         Ok(TokenEndpoint { realm, service, reach })
     }
 
-    async fn authorization(
-        &self,
-        target: &Target,
-        refused: Option<&Arc<Token>>,
-    ) -> Result<Option<Authorization>, FetchError> {
+    async fn authorization(&self, target: &Target) -> Result<Option<Authorization>, FetchError> {
         match target.host.scheme.load_full().as_deref() {
             None => Ok(None),
             Some(Scheme::Basic) => {
@@ -228,7 +231,7 @@ impl HttpSource {
                     path: target.path.as_str().into(),
                     credential: target.found.credential.as_ref().map_or([0; 32], Credential::fingerprint),
                 };
-                let token = self.shared.tokens.get(key, refused, self.fetch_token(target, endpoint)).await?;
+                let token = self.shared.tokens.get(key, self.fetch_token(target, endpoint)).await?;
                 Ok(Some(Authorization { header: token.header.clone(), token: Some(token) }))
             }
         }
@@ -237,6 +240,8 @@ impl HttpSource {
     /// Asks the token endpoint for read access to the repository, and to nothing else.
     async fn fetch_token(&self, target: &Target, endpoint: &TokenEndpoint) -> Result<Token, FetchError> {
         let error = |kind| target.error(&endpoint.realm, kind);
+        // An endpoint that gives no token may have moved: unless this ends well, the registry is asked anew.
+        let remembered = Remembered(Some(&target.host));
         let mut response = match self.send_token_request(target, endpoint).await {
             Err(FetchErrorKind::Unreachable(_)) => {
                 self.shared.stats.sent_again();
@@ -260,7 +265,10 @@ impl HttpSource {
             status => return Err(error(FetchErrorKind::Status(status))),
         }
         let body = body::read(&mut response, self.shared.caps.token_bytes, None).await.map_err(error)?;
-        parse_answer(&body.bytes, Instant::now()).map_err(|why| error(FetchErrorKind::Protocol(why.to_owned())))
+        let token =
+            parse_answer(&body.bytes, Instant::now()).map_err(|why| error(FetchErrorKind::Protocol(why.to_owned())))?;
+        remembered.keep();
+        Ok(token)
     }
 
     async fn send_token_request(&self, target: &Target, endpoint: &TokenEndpoint) -> Result<Response, FetchErrorKind> {
@@ -326,7 +334,7 @@ impl HttpSource {
             };
             let response = self.send(outgoing).await.map_err(|kind| target.error(&url, kind))?;
             if !is_redirect(response.status().as_u16()) {
-                return Ok(Hop { response, url, left_registry, _permit: permit });
+                return Ok(Hop { response, url, left_registry, permit });
             }
             let next = redirect::target(&url, response.headers().get(LOCATION))
                 .map_err(|why| target.error(&url, FetchErrorKind::Refused(why)))?;
@@ -391,6 +399,24 @@ impl Target {
     /// An error about `url`.
     pub(super) fn error(&self, url: &Url, kind: FetchErrorKind) -> FetchError {
         FetchError { endpoint: self.host.endpoint(url), kind }
+    }
+}
+
+/// Makes a host forget how it asked for credentials, unless told to keep it: also when a deadline ends the
+/// call half-way.
+struct Remembered<'a>(Option<&'a Host>);
+
+impl Remembered<'_> {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Remembered<'_> {
+    fn drop(&mut self) {
+        if let Some(host) = self.0 {
+            host.scheme.store(None);
+        }
     }
 }
 

@@ -54,7 +54,7 @@ pub enum PrivateAddresses {
 pub enum Proxy {
     /// Never.
     Direct,
-    /// As `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    /// As `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say; never for this host itself.
     FromEnvironment,
 }
 
@@ -141,6 +141,7 @@ impl Root {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -41,6 +41,7 @@ pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 

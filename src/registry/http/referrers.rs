@@ -4,7 +4,10 @@ use reqwest::{
     Url,
     header::{CONTENT_TYPE, HeaderMap, LINK},
 };
-use serde::Deserialize;
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use tokio::time::Instant;
 
 use super::{HttpSource, exchange::Want, link, redirect::same_origin};
@@ -55,13 +58,8 @@ impl HttpSource {
             if bytes > caps.referrers_bytes * MAX_PAGES_BYTES {
                 return Err(error(FetchErrorKind::TooLarge { max_bytes: caps.referrers_bytes * MAX_PAGES_BYTES }));
             }
-            let index: Index = serde_json::from_slice(&body.bytes)
-                .map_err(|error| protocol(format!("the list of referrers is not an index: {error}")))?;
-            entries += index.manifests.len();
-            if entries > caps.referrers {
-                return Err(protocol(format!("more than {} referrers", caps.referrers)));
-            }
-            listed.extend(index.manifests.into_iter().filter_map(Entry::readable));
+            entries += read_page(&body.bytes, caps.referrers - entries, &mut listed)
+                .map_err(|error| protocol(format!("the list of referrers cannot be used: {error}")))?;
             match next_page(&answer.headers, &first, &url).map_err(protocol)? {
                 Some(next) => url = next,
                 None => return Ok(Referrers::Listed(listed)),
@@ -71,10 +69,80 @@ impl HttpSource {
     }
 }
 
-#[derive(Deserialize)]
-struct Index {
-    #[serde(default)]
-    manifests: Vec<Entry>,
+/// Adds the referrers in `json`, at most `room` of them, to `listed`, and says how many there were.
+///
+/// They are counted while they are read: a page within its cap in bytes can have a million empty ones.
+fn read_page(json: &[u8], room: usize, listed: &mut Vec<Descriptor>) -> Result<usize, serde_json::Error> {
+    let mut page = Page { room, count: 0, listed };
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    reader.deserialize_map(&mut page)?;
+    reader.end()?;
+    Ok(page.count)
+}
+
+struct Page<'a> {
+    room: usize,
+    count: usize,
+    listed: &'a mut Vec<Descriptor>,
+}
+
+impl<'de> Visitor<'de> for &mut Page<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an image index")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut is_read = false;
+        while let Some(key) = map.next_key::<String>()? {
+            if key != "manifests" {
+                map.next_value::<IgnoredAny>()?;
+            } else if is_read {
+                return Err(A::Error::duplicate_field("manifests"));
+            } else {
+                map.next_value_seed(Manifests(&mut *self))?;
+                is_read = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Manifests<'a, 'b>(&'a mut Page<'b>);
+
+impl<'de> DeserializeSeed<'de> for Manifests<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Manifests<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of descriptors")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(entry) = entries.next_element()? {
+            self.0.count += 1;
+            if self.0.count > self.0.room {
+                return Err(A::Error::custom(format_args!("more than {} are left to be read", self.0.room)));
+            }
+            if let Entry::Readable(descriptor) = entry {
+                self.0.listed.push(*descriptor);
+            }
+        }
+        Ok(())
+    }
+
+    // Go writes an empty list as `null`.
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
 }
 
 /// A descriptor that cannot be read (an unknown digest algorithm, say) is somebody's, but not evidence that
@@ -82,17 +150,8 @@ struct Index {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Entry {
-    Readable(Descriptor),
-    Other(serde::de::IgnoredAny),
-}
-
-impl Entry {
-    fn readable(self) -> Option<Descriptor> {
-        match self {
-            Self::Readable(descriptor) => Some(descriptor),
-            Self::Other(_) => None,
-        }
-    }
+    Readable(Box<Descriptor>),
+    Other(IgnoredAny),
 }
 
 fn is_index(headers: &HeaderMap) -> bool {
@@ -116,8 +175,31 @@ fn next_page(headers: &HeaderMap, first: &Url, current: &Url) -> Result<Option<U
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
+
+    fn page(json: &str, room: usize) -> Result<(usize, usize), String> {
+        let mut listed = Vec::new();
+        let count = read_page(json.as_bytes(), room, &mut listed).map_err(|error| error.to_string())?;
+        Ok((count, listed.len()))
+    }
+
+    #[test]
+    fn a_page_is_counted_while_it_is_read() {
+        let entry = format!(r#"{{"digest":"{}","size":1,"x":[]}}"#, Digest::of(b""));
+        let of = |entries: &str| format!(r#"{{"schemaVersion":2,"manifests":[{entries}],"annotations":{{}}}}"#);
+        assert_eq!(page("{}", 0), Ok((0, 0)));
+        assert_eq!(page(r#"{"manifests":null}"#, 0), Ok((0, 0)));
+        assert_eq!(page(&of(&format!("{entry},{{}},1,{entry}")), 4), Ok((4, 2)));
+        let million = of(&vec!["{}"; 1_000_000].join(","));
+        let deep = of(&"[".repeat(100_000));
+        let bad =
+            ["", "[]", "1", r#"{"manifests":{}}"#, r#"{"manifests":[],"manifests":[]}"#, "{} {}", "{\"a\":\"\u{1}\"}"];
+        for json in bad.into_iter().chain([of(&entry).as_str(), &million, &deep]) {
+            assert!(page(json, 0).is_err(), "{}", &json[..json.len().min(40)]);
+        }
+    }
 
     #[test]
     fn the_next_page_is_one_of_the_same_list() {

@@ -6,6 +6,7 @@ mod bodies;
 mod places;
 mod server;
 mod statuses;
+mod tls;
 
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ fn descriptor(bytes: &[u8]) -> Descriptor {
         digest: Digest::of(bytes),
         size: bytes.len() as u64,
         artifact_type: None,
-        annotations: Default::default(),
+        annotations: std::collections::BTreeMap::new(),
         data: None,
     }
 }

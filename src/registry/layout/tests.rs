@@ -59,7 +59,7 @@ fn descriptor(digest: Digest, size: u64) -> Descriptor {
         digest,
         size,
         artifact_type: None,
-        annotations: Default::default(),
+        annotations: std::collections::BTreeMap::new(),
         data: None,
     }
 }

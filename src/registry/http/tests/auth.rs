@@ -84,7 +84,7 @@ async fn a_token_that_is_refused_is_replaced_once() {
     assert_eq!(kind, FetchErrorKind::Unauthorized(CredentialsUsed::Anonymous));
     assert_eq!(server.targets().len(), 3);
     assert!(manifest(&source).await.unwrap().is_some());
-    assert_eq!(server.targets().len(), 6);
+    assert_eq!(server.targets().len(), 5);
     assert_eq!(source.stats().counts().tokens, 2);
 }
 
@@ -224,9 +224,12 @@ async fn a_token_endpoint_that_fails_says_how() {
         (answer(200, &[], "{}"), FetchErrorKind::Protocol("the token answer has no token".to_owned())),
         (answer(200, &[], "<"), FetchErrorKind::Protocol("the token answer is not valid JSON".to_owned())),
     ] {
-        let server = Server::start(move |request| match request.target.starts_with("/token") {
-            true => reply.clone(),
-            false => unauthorized(&format!("http://{}/token", host(request))),
+        let server = Server::start(move |request| {
+            if request.target.starts_with("/token") {
+                reply.clone()
+            } else {
+                unauthorized(&format!("http://{}/token", host(request)))
+            }
         })
         .await;
         let error = basic(&server).manifest(&repository(), &v1(), soon()).await.unwrap_err();
@@ -245,4 +248,82 @@ async fn a_challenge_that_cannot_be_answered_is_a_refusal() {
         let error = manifest(&source(&server)).await.unwrap_err();
         assert_eq!(error, FetchErrorKind::Unauthorized(CredentialsUsed::Anonymous), "{challenge}");
     }
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_fails_is_looked_up_again() {
+    // The registry names /old first and /new from then on; /old stops working.
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |request| match request.target.split('?').next().unwrap_or_default() {
+        "/old" if request.target.contains("other") => answer(500, &[], ""),
+        "/old" => answer(200, &[], r#"{"token":"t"}"#),
+        "/new" => answer(200, &[], r#"{"token":"n"}"#),
+        _ if request.header("authorization").is_some() => answer(200, &[], "{}"),
+        _ => {
+            let path = if asked.fetch_add(1, Ordering::Relaxed) == 0 { "old" } else { "new" };
+            unauthorized(&format!("http://{}/{path}", host(request)))
+        }
+    })
+    .await;
+    let source = source(&server);
+    assert!(manifest(&source).await.unwrap().is_some());
+    let other = repository_of("ghcr.io/org/other");
+    let error = source.manifest(&other, &v1(), soon()).await.unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Status(500));
+    assert!(source.manifest(&other, &v1(), soon()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_hangs_ends_at_the_deadline_and_is_looked_up_again() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |request| {
+        if request.target.starts_with("/token") {
+            return match asked.fetch_add(1, Ordering::Relaxed) {
+                0 => Reply::Keep(Vec::new()),
+                _ => answer(200, &[], r#"{"token":"t"}"#),
+            };
+        }
+        match request.header("authorization") {
+            Some(_) => answer(200, &[], "{}"),
+            None => unauthorized(&format!("http://{}/token", host(request))),
+        }
+    })
+    .await;
+    let source = source(&server);
+    let deadline = Instant::now() + Duration::from_millis(200);
+    let repository = repository();
+    let v1 = v1();
+    let all = futures::future::join_all((0..4).map(|_| source.manifest(&repository, &v1, deadline))).await;
+    for found in all {
+        assert!(matches!(found.unwrap_err().kind, FetchErrorKind::Timeout { .. }));
+    }
+    assert!(manifest(&source).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_was_forbidden_is_asked_again_with_a_new_token() {
+    let server = Server::start({
+        let tokens = AtomicUsize::new(0);
+        move |request| match request.header("authorization") {
+            _ if request.target.starts_with("/token") => {
+                answer(200, &[], &format!(r#"{{"token":"t{}"}}"#, tokens.fetch_add(1, Ordering::Relaxed)))
+            }
+            None => unauthorized(&format!("http://{}/token", host(request))),
+            Some("Bearer t0") => answer(403, &[], ""),
+            Some(_) => answer(200, &[], "{}"),
+        }
+    })
+    .await;
+    let source = source(&server);
+    assert_eq!(manifest(&source).await.unwrap_err(), FetchErrorKind::Forbidden(CredentialsUsed::Anonymous));
+    assert!(manifest(&source).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_cold_registry_is_asked_for_one_token_however_many_calls_there_are() {
+    let server = registry(|_| true).await;
+    let source = source(&server);
+    let all = futures::future::join_all((0..16).map(|_| manifest(&source))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(source.stats().counts().tokens, 1);
 }

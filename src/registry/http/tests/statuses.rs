@@ -121,11 +121,13 @@ async fn a_later_page_that_fails_is_an_error_not_the_end() {
     let first = answer(200, &[INDEX, "link: <?page=2>; rel=next"], r#"{"manifests":[]}"#);
     for status in [404, 500] {
         let first = first.clone();
-        let server = Server::start(move |request| match request.target.contains("page=2") {
-            true => answer(status, &[], ""),
-            false => first.clone(),
-        })
-        .await;
+        let server =
+            Server::start(
+                move |request| {
+                    if request.target.contains("page=2") { answer(status, &[], "") } else { first.clone() }
+                },
+            )
+            .await;
         let code = referrers(&source(&server)).await.unwrap_err().code();
         assert!(matches!(code, "RegistryProtocolError" | "RegistryError"), "{status}: {code}");
     }
