@@ -59,7 +59,7 @@ fn image(name: &str) -> (PinnedImage, String) {
     (reference.repository().pin(digest), text)
 }
 
-fn signer(sigstore: &Authority) -> Signer {
+fn workflow(sigstore: &Authority) -> Signer {
     sigstore.identity(Identity::zionsworking()).repository(&format!("ghcr.io/{REPOSITORY}"))
 }
 
@@ -85,7 +85,7 @@ fn verify(c: &mut Criterion) {
         policies.iter().flat_map(|policy| policy.requirements.iter().cloned()).collect();
     let [signed, attested] = &requirements[..] else { panic!("a signature and an attestation are required") };
     let (pinned, digest) = image("verify");
-    let signer = signer(&sigstore);
+    let signer = workflow(&sigstore);
     let sbom = sbom::spdx();
     let v2 = signer.clone().rekor_v2();
     let cases = [
@@ -128,7 +128,7 @@ fn admission(c: &mut Criterion) {
     let sigstore = Authority::new();
     let mut store = Store::with_fallback_tags();
     let digest = store.push_image(REPOSITORY, "1.0.0", b"hello");
-    let signer = signer(&sigstore);
+    let signer = workflow(&sigstore);
     let layers = [signer.legacy_signature(&digest), signer.legacy_attestation(&digest, sbom::SPDX, &sbom::spdx())];
     store.push_legacy(REPOSITORY, &digest, layers);
     let dir = tempfile::tempdir().expect("a temporary directory");

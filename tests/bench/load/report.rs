@@ -44,7 +44,7 @@ pub struct Report {
 
 impl Report {
     /// A heading.
-    pub fn section(&self, title: &str) {
+    pub fn section(title: &str) {
         println!("\n{title}");
     }
 
@@ -62,7 +62,7 @@ impl Report {
     }
 
     /// Text below a figure.
-    pub fn remark(&self, text: &str) {
+    pub fn remark(text: &str) {
         println!("      {text}");
     }
 

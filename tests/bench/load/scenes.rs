@@ -46,7 +46,7 @@ impl Stage<'_> {
 
 /// Size, start and `apply`.
 pub fn start(stage: &mut Stage<'_>) {
-    stage.report.section("Start");
+    Report::section("Start");
     let size = fs::metadata(program()).expect("the program").len();
     stage.report.figure("release binary", size as f64 / 1e6, "MB", Target::Below(25.0));
     let starts = (0..5).map(|_| stage.setup(true, 0).start().ready_after.as_secs_f64() * 1e3).collect();
@@ -98,7 +98,7 @@ fn apply(stage: &Stage<'_>, resource: &Path, https: bool, mut look: impl FnMut(u
 pub fn warm(stage: &mut Stage<'_>) {
     let admissions = stage.warm_load("warm");
     for others in [0, 1_000, 10_000] {
-        stage.report.section(&format!("Warm by digest, 16 connections, closed loop, {others} other policies"));
+        Report::section(&format!("Warm by digest, 16 connections, closed loop, {others} other policies"));
         let webhook = stage.setup(false, others).start();
         closed_loop(&webhook, &admissions, CONNECTIONS, Duration::from_secs(1));
         let cpu = webhook.cpu_ms();
@@ -114,7 +114,7 @@ pub fn warm(stage: &mut Stage<'_>) {
 
 /// Every digest verified before, at a fixed rate.
 pub fn steady(stage: &mut Stage<'_>) {
-    stage.report.section("Warm by digest, open loop, 1,000 admissions a second");
+    Report::section("Warm by digest, open loop, 1,000 admissions a second");
     let admissions = stage.warm_load("steady");
     let webhook = stage.setup(false, 0).start();
     closed_loop(&webhook, &admissions, CONNECTIONS, Duration::from_secs(1));
@@ -130,7 +130,7 @@ pub fn steady(stage: &mut Stage<'_>) {
 
 /// The same load as `warm` on one connection of HTTP/2.
 pub fn http2(stage: &mut Stage<'_>) {
-    stage.report.section("Warm by digest, HTTP/2, 16 streams of one connection, closed loop");
+    Report::section("Warm by digest, HTTP/2, 16 streams of one connection, closed loop");
     let digests = stage.registry.push(Format::Legacy, "zionsworking/warm", "h2", 1);
     let body = review(&[&format!("ghcr.io/zionsworking/warm:1.0.0@{}", digests[0])]);
     let webhook = stage.setup(false, 0).start();
@@ -144,7 +144,7 @@ pub fn http2(stage: &mut Stage<'_>) {
 /// By tag, nothing known of the image, on a registry that takes its time.
 pub fn cold(stage: &mut Stage<'_>) {
     for format in [Format::Legacy, Format::Bundle] {
-        stage.report.section(&format!("Cold by tag, {format:?}, HTTPS, bearer tokens, 30 ms a request"));
+        Report::section(&format!("Cold by tag, {format:?}, HTTPS, bearer tokens, 30 ms a request"));
         let repository = format!("zionsworking/cold-{format:?}").to_lowercase();
         let digests = stage.registry.push(format, &repository, "1", 32);
         let image = |at: usize| Image { tagged: format!("ghcr.io/{repository}:1-{at}"), digest: &digests[at] };
@@ -161,7 +161,7 @@ pub fn cold(stage: &mut Stage<'_>) {
         stage.report.figure("with connection and token, median of 5", one, "ms", Target::None);
         stage.report.figure("its sequential round trips", (one / ms(DELAY)).floor(), "", Target::AtMost(4.0));
         stage.report.figure("its requests", requests as f64 / 5.0, "", Target::None);
-        stage.report.remark(&format!("of all five: {kinds}"));
+        Report::remark(&format!("of all five: {kinds}"));
         let same: Vec<_> = (0..8).map(|_| image(6)).collect();
         let same = timed(&mut connection, &same);
         let (requests, _) = stage.registry.requests();
@@ -199,7 +199,7 @@ fn round_trips(stage: &mut Stage<'_>, what: &str, millis: f64, target: Target) {
     stage.report.figure("its sequential round trips", (millis / ms(DELAY)).floor(), "", target);
     let (requests, kinds) = stage.registry.requests();
     stage.report.figure("its requests", requests as f64, "", Target::None);
-    stage.report.remark(&kinds);
+    Report::remark(&kinds);
 }
 
 /// CPU of a cold admission, over many of them without delay.
@@ -226,7 +226,7 @@ fn cold_cpu(stage: &mut Stage<'_>, format: Format) {
 /// Resident memory, idle and with many digests in the cache.
 pub fn resident(stage: &mut Stage<'_>) {
     const COUNT: usize = 10_000;
-    stage.report.section("Memory");
+    Report::section("Memory");
     let webhook = stage.setup(true, 0).start();
     std::thread::sleep(Duration::from_secs(1));
     stage.report.figure("idle", webhook.rss_mib(), "MiB", Target::Below(25.0));
