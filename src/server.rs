@@ -1,6 +1,7 @@
 //! The webhook server: HTTPS for `/mutate` and `/validate`, plain HTTP for health and metrics.
 
 mod accept;
+mod repoll;
 mod routes;
 mod tls;
 

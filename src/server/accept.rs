@@ -12,12 +12,14 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, BufReader},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
+
+use super::repoll::Repoll;
 
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -27,6 +29,8 @@ const HEADERS: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4_096;
 /// Most streams of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 128;
+/// Bytes that are read from a connection at once: TLS alone would read a Pod of usual size in two parts.
+const READ_AHEAD: usize = 8 << 10;
 /// Most bytes of a request's headers.
 const MAX_HEADER_BYTES: u32 = 32 << 10;
 
@@ -75,7 +79,7 @@ pub(super) async fn serve(
         tokio::spawn(async move {
             let _slot = slot;
             if let Some(acceptor) = acceptor {
-                match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                match timeout(HANDSHAKE, acceptor.accept(BufReader::with_capacity(READ_AHEAD, stream))).await {
                     Ok(Ok(stream)) => talk(stream, router, watcher).await,
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
@@ -104,7 +108,7 @@ where
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(Duration::from_secs(30));
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
+    if let Err(error) = Repoll::new(watcher.watch(connection)).await {
         tracing::debug!(%error, "connection ended");
     }
 }
