@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use futures::StreamExt as _;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
@@ -104,8 +105,13 @@ impl Webhook {
         let started = Instant::now();
         let timeout = call_timeout(query).unwrap_or(self.limits.default_timeout);
         let deadline = started + timeout.saturating_sub(margin(timeout));
-        // Without a length it may become as large as any.
         let most = self.limits.body_bytes as u64;
+        if body.size_hint().lower() > most {
+            // Read to its end first, as far as that is bearable: a caller that is still sending may not see the answer.
+            let _ = timeout_at(deadline, discard(body, 4 * most)).await;
+            return self.too_large();
+        }
+        // Without a length it may become as large as any.
         let kib = body.size_hint().upper().map_or(most, |bytes| bytes.min(most)).div_ceil(1_024);
         let read = async {
             let held = self.bodies.acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)).await;
@@ -124,12 +130,16 @@ impl Webhook {
         }
     }
 
+    fn too_large(&self) -> Response {
+        let max = self.limits.body_bytes;
+        refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {max} bytes"))
+    }
+
     fn body_error(&self, error: &axum::Error) -> Response {
         let limited =
             std::error::Error::source(error).is_some_and(|source| source.to_string().contains("length limit"));
         if limited {
-            let max = self.limits.body_bytes;
-            return refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {max} bytes"));
+            return self.too_large();
         }
         refuse(StatusCode::BAD_REQUEST, &format!("the body could not be read: {error}"))
     }
@@ -159,6 +169,18 @@ impl Webhook {
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written");
         }
         ([(CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+/// Reads at most `max_bytes` and keeps none of them.
+async fn discard(body: Body, max_bytes: u64) {
+    let mut left = max_bytes;
+    let mut chunks = body.into_data_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        left = left.saturating_sub(chunk.len() as u64);
+        if left == 0 {
+            return;
+        }
     }
 }
 
