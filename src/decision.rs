@@ -155,11 +155,16 @@ pub struct Denial {
     pub message: String,
 }
 
-/// `text` with control characters replaced: what a registry or a certificate says ends up on terminals.
+/// `text` with what a reader would not see replaced: control characters, and those that turn the direction of text
+/// or take no room. What a registry or a certificate says ends up on terminals.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_control) {
-        text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect::<String>().into()
+    let unseen = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    if text.chars().any(unseen) {
+        text.chars().map(|c| if unseen(c) { char::REPLACEMENT_CHARACTER } else { c }).collect::<String>().into()
     } else {
         text.into()
     }
@@ -427,6 +432,7 @@ mod tests {
     fn what_strangers_say_cannot_drive_a_terminal() {
         assert_eq!(printable("plain ä"), "plain ä");
         assert_eq!(printable("a\u{1b}[31m\nb\u{9b}c"), "a\u{fffd}[31m\u{fffd}b\u{fffd}c");
+        assert_eq!(printable("a\u{202e}b\u{200b}c"), "a\u{fffd}b\u{fffd}c");
         let denial = Denial {
             site: "container \"a\"".to_owned(),
             image: "nginx".to_owned(),

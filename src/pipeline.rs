@@ -41,7 +41,7 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// Most bytes of cached verdicts.
     pub cache_bytes: u64,
-    /// Bytes of manifests and evidence that are held at the same time. Verification may take sixteen times as much
+    /// Bytes of manifests and evidence that are held at the same time, a quarter of it for one image. Verification may take sixteen times as much
     /// for a moment, of what it looks at just then.
     pub evidence_bytes: u64,
     /// Images that are verified at the same time; more are answered as overload.
@@ -52,12 +52,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The defaults with other caps. What is held in all grows with what one image may have.
+    #[must_use]
+    pub fn with_caps(caps: Caps) -> Self {
+        Self { caps, evidence_bytes: Self::DEFAULT.evidence_bytes.max(4 * caps.evidence_bytes), ..Self::DEFAULT }
+    }
+
     /// What `serve` uses where nothing else is set.
     pub const DEFAULT: Self = Self {
         caps: Caps::DEFAULT,
         lifetimes: Lifetimes::DEFAULT,
         cache_bytes: 16 << 20,
-        evidence_bytes: 64 << 20,
+        evidence_bytes: 128 << 20,
         max_flights: 512,
         grace: Duration::from_secs(5),
     };

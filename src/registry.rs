@@ -10,16 +10,17 @@ pub mod discovery;
 pub mod http;
 pub mod layout;
 mod manifest;
+mod memory;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 pub use budget::Caps;
-pub use discovery::{Gathered, Held, Memory, gather, resolve};
+pub use discovery::{Gathered, gather, resolve};
 
 pub use manifest::{Descriptor, Entries, Manifest, ManifestError};
+pub use memory::{Call, Held, Memory, Reading};
 
 use crate::image::{Digest, Repository, Tag};
 
@@ -46,7 +47,7 @@ pub enum Referrers {
 
 /// A place that holds manifests and blobs. The HTTP registry and the layout on disk implement it.
 ///
-/// Every call ends by `deadline`, and its result is capped in bytes.
+/// Every call ends by its deadline, and charges what it reads to its share of memory.
 pub trait OciSource: Send + Sync + 'static {
     /// The manifest that `pointer` names, `None` where the source says that there is none.
     ///
@@ -56,7 +57,7 @@ pub trait OciSource: Send + Sync + 'static {
         &'a self,
         repository: &'a Repository,
         pointer: &'a Pointer,
-        deadline: Instant,
+        call: &'a Call,
     ) -> BoxFuture<'a, Result<Option<Manifest>, FetchError>>;
 
     /// The descriptors of the manifests whose `subject` is `digest`.
@@ -67,7 +68,7 @@ pub trait OciSource: Send + Sync + 'static {
         &'a self,
         repository: &'a Repository,
         digest: &'a Digest,
-        deadline: Instant,
+        call: &'a Call,
     ) -> BoxFuture<'a, Result<Referrers, FetchError>>;
 
     /// The blob that `descriptor` names: exactly its size, hashing to its digest.
@@ -80,7 +81,7 @@ pub trait OciSource: Send + Sync + 'static {
         repository: &'a Repository,
         descriptor: &'a Descriptor,
         max_bytes: u64,
-        deadline: Instant,
+        call: &'a Call,
     ) -> BoxFuture<'a, Result<Bytes, FetchError>>;
 }
 

@@ -145,6 +145,9 @@ pub fn log_decision(phase: Phase, request: &Request<'_>, decision: &Decision, el
     let (phase, uid, kind) = (phase.as_str(), &*request.uid, &*request.kind.kind);
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let name = request.name.as_deref().unwrap_or_default();
+    for denial in &decision.audited {
+        tracing::warn!(phase, code = denial.code, namespace, kind, name, uid, denial = %denial, "audit");
+    }
     if !decision.allowed() {
         let denial = decision.message();
         tracing::info!(phase, code = decision.code(), namespace, kind, name, uid, ms, denial, "denied");
@@ -173,7 +176,4 @@ pub fn log_decision(phase: Phase, request: &Request<'_>, decision: &Decision, el
         pinned = decision.pins.len(),
         "allowed"
     );
-    for denial in &decision.audited {
-        tracing::warn!(phase, code = denial.code, namespace, kind, name, uid, denial = %denial, "audit");
-    }
 }

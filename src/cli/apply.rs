@@ -79,8 +79,7 @@ pub(super) async fn run(args: ApplyArgs) -> anyhow::Result<Status> {
     );
     let caps = args.registry.caps();
     let source = args.registry.source()?;
-    let engine =
-        Engine::new(Snapshot { policies, trust: trust.into() }, source, Settings { caps, ..Settings::DEFAULT });
+    let engine = Engine::new(Snapshot { policies, trust: trust.into() }, source, Settings::with_caps(caps));
     let mut tally = Tally::default();
     let mut uncovered = Vec::new();
     for resource in &resources {

@@ -124,15 +124,13 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Status> {
         CertificateSource::SelfSigned(made)
     };
     let settings = Settings {
-        caps,
-        evidence_bytes: Settings::DEFAULT.evidence_bytes.max(2 * caps.evidence_bytes),
         lifetimes: Lifetimes {
             pass: Duration::from_secs(server.pass_cache_s),
             rejection: Duration::from_millis(server.rejection_cache_ms),
             tag: Duration::from_millis(server.tag_cache_ms),
         },
         cache_bytes: server.cache_mib << 20,
-        ..Settings::DEFAULT
+        ..Settings::with_caps(caps)
     };
     let engine = Engine::new(Snapshot { policies, trust: trust.into() }, source, settings);
     let options = ServerOptions {

@@ -19,7 +19,7 @@ use crate::{
     evidence::{Evidence, Format},
     image::{PinnedImage, Reference},
     policy::{Authority, AuthorityKind, Identity, Pattern, PredicateType, PublicKey, Requirement, RequirementKind},
-    registry::{Caps, Gathered, Memory, OciSource, gather, resolve},
+    registry::{Call, Caps, Gathered, Memory, OciSource, gather, resolve},
     trust::TrustRoot,
     verify::{Docket, Rejection, Signer, Verified},
 };
@@ -142,7 +142,7 @@ async fn examine(
     caps: &Caps,
     deadline: Instant,
 ) -> Result<(PinnedImage, Gathered), Unknown> {
-    let digest = resolve(source, image, deadline).await?;
+    let digest = resolve(source, image, &Call::until(deadline)).await?;
     let pinned = image.repository().pin(digest);
     let gathered = gather(source, &pinned, caps, &Memory::new(u64::MAX), deadline).await;
     Ok((pinned, gathered))

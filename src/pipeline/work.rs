@@ -1,7 +1,7 @@
 //! What one request has to find out: which digests its references stand for, and a verdict for each
 //! distinct image and requirement.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::join_all};
 use jiff::Timestamp;
@@ -13,13 +13,16 @@ use crate::{
     decision::{Case, Class, Decision, Denial, Pin, Unknown, Verdict, Vouch, printable, reference_code},
     image::{Digest, PinnedImage, Reference},
     policy::{DigestRule, Mode, Policy, PolicySet, Requirement, RequirementId},
-    registry::{BoxFuture, FetchError, gather, resolve},
+    registry::{BoxFuture, Call, FetchError, FetchErrorKind, gather, resolve},
     verify::Docket,
 };
 
 /// Distinct images of one request that are looked up or verified at the same time, so that one Pod cannot use
 /// up what is there for all.
 const MAX_AT_ONCE: usize = 16;
+
+/// How long to wait before memory for evidence is asked for again.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// An image field that at least one policy covers.
 pub(super) struct Covered<'a> {
@@ -164,7 +167,8 @@ impl<'a> Work<'a> {
             let (owned, until) = (image.clone(), deadline + self.engine.settings.grace);
             let task = move || -> BoxFuture<'static, Lookup> {
                 Box::pin(async move {
-                    let found = resolve(&*engine.source, &owned, until).await;
+                    let held = engine.memory.share(engine.settings.caps.manifest_bytes * 2);
+                    let found = resolve(&*engine.source, &owned, &Call { deadline: until, held }).await;
                     if let Ok(digest) = &found {
                         engine.tags.keep(&owned, digest);
                     }
@@ -337,7 +341,13 @@ async fn examine(
     wanted: Vec<Arc<Requirement>>,
     until: Instant,
 ) -> WorkResult {
-    let gathered = gather(&*engine.source, &image, &engine.settings.caps, &engine.memory, until).await;
+    let mut gathered = gather(&*engine.source, &image, &engine.settings.caps, &engine.memory, until).await;
+    // Memory is waited for with nothing held, so that two searches cannot wait for each other.
+    while gathered.failures.iter().any(|failure| failure.kind == FetchErrorKind::Busy) && Instant::now() < until {
+        drop(gathered);
+        tokio::time::sleep(BUSY_PAUSE).await;
+        gathered = gather(&*engine.source, &image, &engine.settings.caps, &engine.memory, until).await;
+    }
     let found = image.clone();
     let trust = Arc::clone(&snapshot.trust);
     // As many at a time as there are cores: more would only take more memory.

@@ -4,19 +4,15 @@
 //! All of them are asked at once. What one of them fails to answer is kept as a failure: evidence found
 //! elsewhere may still satisfy a policy, and if it does not, the verdict is "don't know" and not "no".
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use futures::future::{join, join_all};
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::{Caps, Descriptor, Entries, FetchError, FetchErrorKind, Manifest, OciSource, Pointer, Referrers};
+use super::{
+    Call, Caps, Descriptor, Entries, FetchError, FetchErrorKind, Held, Manifest, Memory, OciSource, Pointer, Referrers,
+};
 use crate::{
     evidence::{
         self, DSSE_MEDIA_TYPE, Evidence, Format, Origin, SIMPLE_SIGNING_MEDIA_TYPE, Unreadable, is_bundle_media_type,
@@ -37,74 +33,23 @@ pub struct Gathered {
     pub held: Held,
 }
 
-/// The bytes of manifests and evidence that all searches together may hold.
-#[derive(Clone, Debug)]
-pub struct Memory {
-    left: Arc<AtomicU64>,
-}
-
-impl Memory {
-    /// So many bytes.
-    #[must_use]
-    pub fn new(bytes: u64) -> Self {
-        Self { left: Arc::new(AtomicU64::new(bytes)) }
-    }
-
-    /// Takes `bytes` for one search, `false` where so many are not left. Nobody waits: two searches that wait
-    /// for each other's memory would wait for ever.
-    fn take(&self, bytes: u64) -> bool {
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
-    }
-}
-
-/// What one search holds of the [`Memory`]: given back when its evidence is dropped.
-#[derive(Debug)]
-pub struct Held {
-    memory: Memory,
-    bytes: AtomicU64,
-}
-
-impl Held {
-    fn none(memory: &Memory) -> Self {
-        Self { memory: memory.clone(), bytes: AtomicU64::new(0) }
-    }
-
-    /// Takes `bytes` more, if this search then has no more than `max_bytes`.
-    fn take(&self, bytes: u64, max_bytes: u64) -> Result<(), FetchErrorKind> {
-        if self.bytes.load(Ordering::Relaxed).saturating_add(bytes) > max_bytes {
-            return Err(FetchErrorKind::TooLarge { max_bytes });
-        }
-        if !self.memory.take(bytes) {
-            return Err(FetchErrorKind::Busy);
-        }
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.memory.left.fetch_add(*self.bytes.get_mut(), Ordering::Relaxed);
-    }
-}
-
 /// The digest that `reference` stands for: its own, or what its tag points to now.
 ///
 /// # Errors
-/// [`FetchError`] when the tag does not exist or could not be looked up by `deadline`.
-pub async fn resolve(source: &dyn OciSource, reference: &Reference, deadline: Instant) -> Result<Digest, FetchError> {
+/// [`FetchError`] when the tag does not exist or could not be looked up in time.
+pub async fn resolve(source: &dyn OciSource, reference: &Reference, call: &Call) -> Result<Digest, FetchError> {
     if let Some(digest) = reference.digest() {
         return Ok(digest.clone());
     }
     let repository = reference.repository();
     let not_found = || FetchError { endpoint: reference.to_string(), kind: FetchErrorKind::NotFound };
     let tag = reference.tag().ok_or_else(not_found)?;
-    let manifest = source.manifest(repository, &Pointer::Tag(tag.clone()), deadline).await?;
+    let manifest = source.manifest(repository, &Pointer::Tag(tag.clone()), call).await?;
     manifest.map(|manifest| manifest.digest).ok_or_else(not_found)
 }
 
 /// Requests of one search at the same time.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 
 /// Finds and reads everything that is attached to `image`, within `caps`, by `deadline` and with what is left of
 /// `memory`.
@@ -115,7 +60,8 @@ pub async fn gather(
     memory: &Memory,
     deadline: Instant,
 ) -> Gathered {
-    let search = Search { source, image, caps, deadline, held: Held::none(memory), slots: Semaphore::new(AT_ONCE) };
+    let call = Call { deadline, held: memory.share(caps.evidence_bytes) };
+    let search = Search { source, image, caps, call, slots: Semaphore::new(AT_ONCE) };
     let legacy = join(search.tagged(".sig"), search.tagged(".att"));
     let ((signatures, attestations), referrers) = join(legacy, search.referrers()).await;
     let (mut evidence, mut unreadable, mut failures) = (Vec::new(), Vec::new(), Vec::new());
@@ -136,7 +82,7 @@ pub async fn gather(
         }
     }
     unreadable.truncate(caps.pieces);
-    Gathered { evidence, unreadable, failures, held: search.held }
+    Gathered { evidence, unreadable, failures, held: search.call.held }
 }
 
 enum Piece {
@@ -153,8 +99,7 @@ struct Search<'a> {
     source: &'a dyn OciSource,
     image: &'a PinnedImage,
     caps: &'a Caps,
-    deadline: Instant,
-    held: Held,
+    call: Call,
     slots: Semaphore,
 }
 
@@ -166,12 +111,7 @@ impl Search<'_> {
     /// A manifest, within the memory that is left.
     async fn fetch_manifest(&self, pointer: &Pointer) -> Result<Option<Manifest>, FetchError> {
         let _slot = self.slots.acquire().await;
-        let found = self.source.manifest(&self.image.repository, pointer, self.deadline).await?;
-        if let Some(manifest) = &found {
-            let bytes = manifest.bytes.len() as u64;
-            self.held.take(bytes, self.caps.evidence_bytes).map_err(|kind| self.failure(kind))?;
-        }
-        Ok(found)
+        self.source.manifest(&self.image.repository, pointer, &self.call).await
     }
 
     fn entries(&self, manifest: &Manifest, max: usize) -> Result<Entries, FetchError> {
@@ -203,7 +143,7 @@ impl Search<'_> {
     /// What the referrers API and the fallback tag list. Both are asked: an image that was signed before its
     /// registry had the API has its evidence under the tag alone.
     async fn referrers(&self) -> Vec<Piece> {
-        let listed = self.source.referrers(&self.image.repository, &self.image.digest, self.deadline);
+        let listed = self.source.referrers(&self.image.repository, &self.image.digest, &self.call);
         let (listed, tagged) = join(listed, self.fetch_tag("")).await;
         let mut pieces = Vec::new();
         let mut descriptors = match listed {
@@ -300,8 +240,7 @@ impl Search<'_> {
         if layer.size > max_bytes {
             return Err(self.failure(FetchErrorKind::TooLarge { max_bytes }));
         }
-        self.held.take(layer.size, self.caps.evidence_bytes).map_err(|kind| self.failure(kind))?;
         let _slot = self.slots.acquire().await;
-        self.source.blob(&self.image.repository, layer, max_bytes, self.deadline).await
+        self.source.blob(&self.image.repository, layer, max_bytes, &self.call).await
     }
 }

@@ -36,7 +36,7 @@ use self::{
     host::{Directory, Host},
 };
 use super::{
-    BoxFuture, Caps, Descriptor, FetchError, FetchErrorKind, Manifest, OciSource, Pointer, Referrers,
+    BoxFuture, Call, Caps, Descriptor, FetchError, FetchErrorKind, Manifest, OciSource, Pointer, Referrers,
     auth::{Credentials, Tokens},
 };
 use crate::image::{Algorithm, Digest, Registry, Repository};
@@ -114,7 +114,7 @@ impl HttpSource {
         &self,
         repository: &Repository,
         pointer: &Pointer,
-        deadline: Instant,
+        call: &Call,
     ) -> Result<Option<Manifest>, FetchError> {
         let target = self.target(repository).await?;
         let (name, algorithm) = match pointer {
@@ -126,12 +126,19 @@ impl HttpSource {
             accept: MANIFEST_TYPES,
             max_bytes: self.shared.caps.manifest_bytes,
             algorithm: Some(algorithm),
-            deadline,
+            // Twice: what is parsed of it lives beside it.
+            weight: 2,
+            call: call.clone(),
         };
         let answer = self.ask(&target, &want).await?;
         let error = |kind| target.error(&want.url, kind);
         let Some(body) = answer.body else {
-            return if answer.status == 404 { Ok(None) } else { Err(error(FetchErrorKind::Status(answer.status))) };
+            // A place that the registry led to says nothing about what the registry has.
+            return if answer.status == 404 && !answer.left_registry {
+                Ok(None)
+            } else {
+                Err(error(FetchErrorKind::Status(answer.status)))
+            };
         };
         let found = body.digest.unwrap_or_else(|| Digest::of_with(algorithm, &body.bytes));
         if let Pointer::Digest(expected) = pointer
@@ -149,7 +156,7 @@ impl HttpSource {
         repository: &Repository,
         descriptor: &Descriptor,
         max_bytes: u64,
-        deadline: Instant,
+        call: &Call,
     ) -> Result<Bytes, FetchError> {
         let target = self.target(repository).await?;
         let want = Want {
@@ -157,7 +164,8 @@ impl HttpSource {
             accept: ANY_TYPE,
             max_bytes: descriptor.size,
             algorithm: Some(descriptor.digest.algorithm()),
-            deadline,
+            weight: 1,
+            call: call.clone(),
         };
         let error = |kind| target.error(&want.url, kind);
         if descriptor.size > max_bytes {
@@ -204,20 +212,20 @@ impl OciSource for HttpSource {
         &'a self,
         repository: &'a Repository,
         pointer: &'a Pointer,
-        deadline: Instant,
+        call: &'a Call,
     ) -> BoxFuture<'a, Result<Option<Manifest>, FetchError>> {
-        let work = self.fetch_manifest(repository, pointer, deadline);
-        Box::pin(self.until(deadline, repository, "manifest", work))
+        let work = self.fetch_manifest(repository, pointer, call);
+        Box::pin(self.until(call.deadline, repository, "manifest", work))
     }
 
     fn referrers<'a>(
         &'a self,
         repository: &'a Repository,
         digest: &'a Digest,
-        deadline: Instant,
+        call: &'a Call,
     ) -> BoxFuture<'a, Result<Referrers, FetchError>> {
-        let work = self.fetch_referrers(repository, digest, deadline);
-        Box::pin(self.until(deadline, repository, "referrers", work))
+        let work = self.fetch_referrers(repository, digest, call);
+        Box::pin(self.until(call.deadline, repository, "referrers", work))
     }
 
     fn blob<'a>(
@@ -225,15 +233,15 @@ impl OciSource for HttpSource {
         repository: &'a Repository,
         descriptor: &'a Descriptor,
         max_bytes: u64,
-        deadline: Instant,
+        call: &'a Call,
     ) -> BoxFuture<'a, Result<Bytes, FetchError>> {
         if descriptor.size <= max_bytes
             && let Some(bytes) = descriptor.embedded()
         {
             return Box::pin(std::future::ready(Ok(bytes)));
         }
-        let work = self.fetch_blob(repository, descriptor, max_bytes, deadline);
-        Box::pin(self.until(deadline, repository, "blob", work))
+        let work = self.fetch_blob(repository, descriptor, max_bytes, call);
+        Box::pin(self.until(call.deadline, repository, "blob", work))
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{BoxFuture, Caps, Descriptor, FetchError, FetchErrorKind, Manifest, OciSource, Pointer, Referrers};
+use super::{BoxFuture, Call, Caps, Descriptor, FetchError, FetchErrorKind, Manifest, OciSource, Pointer, Referrers};
 use crate::image::{Digest, Reference, Repository, Tag};
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -90,7 +90,12 @@ impl LayoutSource {
         Ok(Self { path: path.to_owned(), caps, index: index.manifests, tags, subjects: OnceCell::new() })
     }
 
-    async fn find_manifest(&self, repository: &Repository, pointer: &Pointer) -> Result<Option<Manifest>, FetchError> {
+    async fn find_manifest(
+        &self,
+        repository: &Repository,
+        pointer: &Pointer,
+        call: &Call,
+    ) -> Result<Option<Manifest>, FetchError> {
         let digest = match pointer {
             Pointer::Digest(digest) => digest,
             Pointer::Tag(tag) => match self.tagged(repository, tag)? {
@@ -100,7 +105,10 @@ impl LayoutSource {
         };
         let cap = self.caps.manifest_bytes;
         match self.read_blob(digest, cap).await? {
-            Some(bytes) => Ok(Some(Manifest { digest: digest.clone(), bytes })),
+            Some(bytes) => {
+                self.charge(bytes.len(), call)?;
+                Ok(Some(Manifest { digest: digest.clone(), bytes }))
+            }
             // What a tag names has to be there; a digest may be anybody's.
             None if matches!(pointer, Pointer::Tag(_)) => Err(self.missing(digest)),
             None => Ok(None),
@@ -146,7 +154,10 @@ impl LayoutSource {
         }
         let mut subjects: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
         for descriptor in &self.index {
-            let Some(bytes) = self.read_blob(&descriptor.digest, self.caps.manifest_bytes).await? else { continue };
+            let Some(bytes) = self.read_blob(&descriptor.digest, self.caps.manifest_bytes).await? else {
+                // Half a copy: what it would have said is not known.
+                return Err(self.missing(&descriptor.digest));
+            };
             let Ok(manifest) = serde_json::from_slice::<Subjected>(&bytes) else { continue };
             let Some(subject) = manifest.subject else { continue };
             let listed = subjects.entry(subject.digest).or_default();
@@ -162,7 +173,7 @@ impl LayoutSource {
         Ok(subjects)
     }
 
-    async fn find_blob(&self, descriptor: &Descriptor, max_bytes: u64) -> Result<Bytes, FetchError> {
+    async fn find_blob(&self, descriptor: &Descriptor, max_bytes: u64, call: &Call) -> Result<Bytes, FetchError> {
         let path = self.blob_path(&descriptor.digest);
         if descriptor.size > max_bytes {
             return Err(error(&path, FetchErrorKind::TooLarge { max_bytes }));
@@ -173,7 +184,12 @@ impl LayoutSource {
             let why = format!("{} bytes, its descriptor says {}", bytes.len(), descriptor.size);
             return Err(error(&path, FetchErrorKind::Protocol(why)));
         }
+        self.charge(bytes.len(), call)?;
         Ok(bytes)
+    }
+
+    fn charge(&self, bytes: usize, call: &Call) -> Result<(), FetchError> {
+        call.held.take(bytes as u64).map_err(|kind| error(&self.path, kind))
     }
 
     /// The file of `digest`, `None` where there is none.
@@ -229,18 +245,18 @@ impl OciSource for LayoutSource {
         &'a self,
         repository: &'a Repository,
         pointer: &'a Pointer,
-        deadline: Instant,
+        call: &'a Call,
     ) -> BoxFuture<'a, Result<Option<Manifest>, FetchError>> {
-        Box::pin(self.until(deadline, self.find_manifest(repository, pointer)))
+        Box::pin(self.until(call.deadline, self.find_manifest(repository, pointer, call)))
     }
 
     fn referrers<'a>(
         &'a self,
         _repository: &'a Repository,
         digest: &'a Digest,
-        deadline: Instant,
+        call: &'a Call,
     ) -> BoxFuture<'a, Result<Referrers, FetchError>> {
-        Box::pin(self.until(deadline, self.find_referrers(digest)))
+        Box::pin(self.until(call.deadline, self.find_referrers(digest)))
     }
 
     fn blob<'a>(
@@ -248,9 +264,9 @@ impl OciSource for LayoutSource {
         _repository: &'a Repository,
         descriptor: &'a Descriptor,
         max_bytes: u64,
-        deadline: Instant,
+        call: &'a Call,
     ) -> BoxFuture<'a, Result<Bytes, FetchError>> {
-        Box::pin(self.until(deadline, self.find_blob(descriptor, max_bytes)))
+        Box::pin(self.until(call.deadline, self.find_blob(descriptor, max_bytes, call)))
     }
 }
 

@@ -80,12 +80,15 @@ pub(super) async fn serve(
             let _slot = slot;
             if let Some(acceptor) = acceptor {
                 match timeout(HANDSHAKE, acceptor.accept(BufReader::with_capacity(READ_AHEAD, stream))).await {
-                    Ok(Ok(stream)) => talk(stream, router, watcher).await,
+                    Ok(Ok(stream)) => {
+                        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                        talk(stream, is_http2, router, watcher).await;
+                    }
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
                 }
             } else {
-                talk::<TcpStream>(stream, router, watcher).await;
+                talk::<TcpStream>(stream, false, router, watcher).await;
             }
         });
     }
@@ -95,11 +98,13 @@ pub(super) async fn serve(
     }
 }
 
-async fn talk<S>(stream: S, router: Router, watcher: Watcher)
+/// The protocol is known, so that the time for a request's head runs from the first moment.
+async fn talk<S>(stream: S, is_http2: bool, router: Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut builder = Builder::new(TokioExecutor::new());
+    let builder = Builder::new(TokioExecutor::new());
+    let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS).max_headers(128);
     builder
         .http2()

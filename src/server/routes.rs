@@ -13,9 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use bytes::BytesMut;
 use futures::StreamExt as _;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
 };
 
@@ -57,6 +58,16 @@ struct Webhook {
 /// KiB of bodies that are held at the same time, so that callers cannot fill the memory. Reviews of real Pods
 /// have a few KiB.
 const BODIES_KIB: usize = 96 << 10;
+
+/// Time for a body to arrive, whatever time the caller gives for the answer.
+const BODY_TIME: Duration = Duration::from_secs(3);
+
+/// Why a body was not read.
+enum NoBody {
+    TooLarge,
+    NoRoom,
+    Broken(axum::Error),
+}
 
 /// The router of the HTTPS port.
 pub(super) fn webhook(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: Limits) -> Router {
@@ -111,18 +122,20 @@ impl Webhook {
             let _ = timeout_at(deadline, discard(body, 4 * most)).await;
             return self.too_large();
         }
-        // Without a length it may become as large as any.
-        let kib = body.size_hint().upper().map_or(most, |bytes| bytes.min(most)).div_ceil(1_024);
-        let read = async {
-            let held = self.bodies.acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)).await;
-            (held, axum::body::to_bytes(body, self.limits.body_bytes).await)
-        };
-        let Ok((_held, body)) = timeout_at(deadline, read).await else {
+        let in_time = deadline.min(started + BODY_TIME);
+        let Ok(read) = timeout_at(in_time, self.read(body)).await else {
             return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
         };
-        let body: Bytes = match body {
-            Ok(body) => body,
-            Err(error) => return self.body_error(&error),
+        let (body, _held) = match read {
+            Ok(read) => read,
+            Err(NoBody::TooLarge) => return self.too_large(),
+            Err(NoBody::NoRoom) => {
+                return refuse(StatusCode::SERVICE_UNAVAILABLE, "the server holds more requests than it has room for");
+            }
+            Err(NoBody::Broken(error)) => {
+                let why = format!("the body could not be read: {error}");
+                return refuse(StatusCode::BAD_REQUEST, &why);
+            }
         };
         match Review::parse(&body) {
             Ok(review) => self.decide(phase, &review, started, deadline).await,
@@ -135,13 +148,31 @@ impl Webhook {
         refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {max} bytes"))
     }
 
-    fn body_error(&self, error: &axum::Error) -> Response {
-        let limited =
-            std::error::Error::source(error).is_some_and(|source| source.to_string().contains("length limit"));
-        if limited {
-            return self.too_large();
+    /// The body, and the room that it takes: taken as it arrives, so that a caller who sends nothing holds nothing.
+    async fn read(&self, body: Body) -> Result<(Bytes, SemaphorePermit<'_>), NoBody> {
+        let mut chunks = body.into_data_stream();
+        let mut read = BytesMut::new();
+        let mut held: Option<SemaphorePermit<'_>> = None;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(NoBody::Broken)?;
+            if read.len() + chunk.len() > self.limits.body_bytes {
+                return Err(NoBody::TooLarge);
+            }
+            let kib = u32::try_from(chunk.len().div_ceil(1_024)).unwrap_or(u32::MAX);
+            let more = self.bodies.try_acquire_many(kib).map_err(|_| NoBody::NoRoom)?;
+            match &mut held {
+                Some(held) => held.merge(more),
+                None => held = Some(more),
+            }
+            if read.is_empty() {
+                // Nearly always the whole of it, and then it is not copied.
+                read = chunk.into();
+            } else {
+                read.extend_from_slice(&chunk);
+            }
         }
-        refuse(StatusCode::BAD_REQUEST, &format!("the body could not be read: {error}"))
+        let held = held.map_or_else(|| self.bodies.try_acquire_many(0), Ok).map_err(|_| NoBody::NoRoom)?;
+        Ok((read.freeze(), held))
     }
 
     async fn decide(&self, phase: Phase, review: &Review<'_>, started: Instant, deadline: Instant) -> Response {

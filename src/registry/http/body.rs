@@ -23,7 +23,7 @@ pub(super) struct Body {
     pub digest: Option<Digest>,
 }
 
-/// Reads the body of `response`: at most `max_bytes` of it.
+/// Reads the body of `response`: at most `max_bytes` of it, each part charged when it arrives.
 ///
 /// # Errors
 /// `TooLarge` as soon as there is more, `Protocol` when it is encoded, `Unreachable` when it breaks off.
@@ -31,6 +31,7 @@ pub(super) async fn read(
     response: &mut Response,
     max_bytes: u64,
     algorithm: Option<Algorithm>,
+    mut charge: impl FnMut(u64) -> Result<(), FetchErrorKind>,
 ) -> Result<Body, FetchErrorKind> {
     let too_large = || FetchErrorKind::TooLarge { max_bytes };
     for encoding in response.headers().get_all(CONTENT_ENCODING) {
@@ -53,6 +54,7 @@ pub(super) async fn read(
         if length > max_bytes {
             return Err(too_large());
         }
+        charge(chunk.len() as u64)?;
         if bytes.capacity() < bytes.len() + chunk.len() {
             // Twice as much as has arrived, but never more than may arrive.
             let room = (length * 2).min(if announced >= length { announced } else { max_bytes });

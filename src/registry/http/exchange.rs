@@ -25,7 +25,7 @@ use super::{
 use crate::{
     image::Algorithm,
     registry::{
-        CredentialsUsed, FetchError, FetchErrorKind,
+        Call, CredentialsUsed, FetchError, FetchErrorKind,
         auth::{Challenge, Credential, Found, Token, TokenKey, challenges, parse_answer},
     },
 };
@@ -49,7 +49,9 @@ pub(super) struct Want {
     pub max_bytes: u64,
     /// What the body is hashed with, on the way.
     pub algorithm: Option<Algorithm>,
-    pub deadline: Instant,
+    /// Bytes of memory that one byte of the body is charged as.
+    pub weight: u64,
+    pub call: Call,
 }
 
 /// An answer whose status is neither 401, 403 nor 429. The body is there only with status 200.
@@ -57,6 +59,8 @@ pub(super) struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Option<Body>,
+    /// Whether it is not the registry's own, but of a place that it redirected to.
+    pub left_registry: bool,
 }
 
 /// What one request carries.
@@ -101,13 +105,21 @@ impl HttpSource {
         if status != 200 {
             let headers = std::mem::take(hop.response.headers_mut());
             drain(hop.response).await;
-            return Ok(Answer { status, headers, body: None });
+            return Ok(Answer { status, headers, body: None, left_registry: hop.left_registry });
         }
-        let body = body::read(&mut hop.response, want.max_bytes, want.algorithm)
+        let mut reading = want.call.held.reading();
+        let charge = |bytes| reading.arrived(bytes * want.weight);
+        let body = body::read(&mut hop.response, want.max_bytes, want.algorithm, charge)
             .await
             .map_err(|kind| target.error(&hop.url, kind))?;
+        reading.keep();
         self.shared.stats.received(body.bytes.len());
-        Ok(Answer { status, headers: std::mem::take(hop.response.headers_mut()), body: Some(body) })
+        Ok(Answer {
+            status,
+            headers: std::mem::take(hop.response.headers_mut()),
+            body: Some(body),
+            left_registry: hop.left_registry,
+        })
     }
 
     /// Sends the request with what the registry asks for: at first what it asked for last time.
@@ -126,6 +138,10 @@ impl HttpSource {
                 // Also with 403: what was forbidden when the token was made may be allowed by now.
                 token.refuse();
             }
+            if status == 401 && authorization.is_some() && !hop.left_registry {
+                // A helper is asked again next time: the credential may have been renewed.
+                self.credentials.refused(&target.host.credentials);
+            }
             match status {
                 401 if !is_second_try && !hop.left_registry => {
                     self.learn(target, &hop, authorization.is_some())?;
@@ -139,7 +155,7 @@ impl HttpSource {
                 403 => return Err(target.error(&hop.url, FetchErrorKind::Forbidden(used()))),
                 429 => {
                     let pause = retry_after(hop.response.headers())
-                        .filter(|&pause| waits < MAX_WAITS && Instant::now() + pause < want.deadline)
+                        .filter(|&pause| waits < MAX_WAITS && Instant::now() + pause < want.call.deadline)
                         .ok_or_else(|| target.error(&hop.url, FetchErrorKind::RateLimited))?;
                     waits += 1;
                     drain(hop.response).await;
@@ -255,16 +271,24 @@ impl HttpSource {
             200 => {}
             401 => {
                 self.credentials.refused(&target.host.credentials);
+                remembered.keep();
                 return Err(error(FetchErrorKind::Unauthorized(used())));
             }
-            403 => return Err(error(FetchErrorKind::Forbidden(used()))),
-            429 => return Err(error(FetchErrorKind::RateLimited)),
+            // What it says of one repository is no reason to ask anew for all.
+            403 => {
+                remembered.keep();
+                return Err(error(FetchErrorKind::Forbidden(used())));
+            }
+            429 => {
+                remembered.keep();
+                return Err(error(FetchErrorKind::RateLimited));
+            }
             status if is_redirect(status) => {
                 return Err(error(FetchErrorKind::Refused("redirect of a token endpoint".to_owned())));
             }
             status => return Err(error(FetchErrorKind::Status(status))),
         }
-        let body = body::read(&mut response, self.shared.caps.token_bytes, None).await.map_err(error)?;
+        let body = body::read(&mut response, self.shared.caps.token_bytes, None, |_| Ok(())).await.map_err(error)?;
         let token =
             parse_answer(&body.bytes, Instant::now()).map_err(|why| error(FetchErrorKind::Protocol(why.to_owned())))?;
         remembered.keep();
@@ -317,6 +341,7 @@ impl HttpSource {
         let mut authorization = authorization;
         let mut url = want.url.clone();
         let mut left_registry = false;
+        let mut from_public = false;
         let permit = target
             .host
             .permits
@@ -327,7 +352,12 @@ impl HttpSource {
             let outgoing = Outgoing {
                 method: Method::GET,
                 url: &url,
-                reach: self.shared.directory.reach(&target.host, &url),
+                reach: if left_registry && from_public && !self.shared.directory.is_configured(&url) {
+                    // A public registry leads nowhere into a private network.
+                    Reach::Public
+                } else {
+                    self.shared.directory.reach(&target.host, &url)
+                },
                 accept: Some(want.accept),
                 authorization,
                 form: None,
@@ -338,6 +368,8 @@ impl HttpSource {
             }
             let next = redirect::target(&url, response.headers().get(LOCATION))
                 .map_err(|why| target.error(&url, FetchErrorKind::Refused(why)))?;
+            from_public |=
+                response.remote_addr().is_some_and(|address| matches!(Class::of(address.ip()), Class::Public));
             if !same_origin(&url, &next) {
                 authorization = None;
                 left_registry = true;

@@ -8,12 +8,11 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use tokio::time::Instant;
 
 use super::{HttpSource, exchange::Want, link, redirect::same_origin};
 use crate::{
     image::{Digest, Repository},
-    registry::{Descriptor, FetchError, FetchErrorKind, Referrers},
+    registry::{Call, Descriptor, FetchError, FetchErrorKind, Referrers},
 };
 
 const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
@@ -25,7 +24,7 @@ impl HttpSource {
         &self,
         repository: &Repository,
         digest: &Digest,
-        deadline: Instant,
+        call: &Call,
     ) -> Result<Referrers, FetchError> {
         let target = self.target(repository).await?;
         let caps = &self.shared.caps;
@@ -42,15 +41,17 @@ impl HttpSource {
                 accept: INDEX_TYPE,
                 max_bytes: caps.referrers_bytes,
                 algorithm: None,
-                deadline,
+                weight: 2,
+                call: call.clone(),
             };
             let answer = self.ask(&target, &want).await?;
             let body = match answer.body {
                 Some(body) if is_index(&answer.headers) => body,
                 // Only the first page tells whether there is such an API.
-                None if !matches!(answer.status, 400 | 404 | 405 | 406) => {
+                None if answer.left_registry || !matches!(answer.status, 400 | 404 | 405 | 406) => {
                     return Err(error(FetchErrorKind::Status(answer.status)));
                 }
+                _ if answer.left_registry => return Err(protocol("a redirect led to what is not an index".to_owned())),
                 _ if page == 0 => return Ok(Referrers::Unsupported),
                 _ => return Err(protocol(format!("page {} of the referrers is not an index", page + 1))),
             };

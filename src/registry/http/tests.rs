@@ -50,8 +50,8 @@ fn v1() -> Pointer {
     Pointer::Tag("v1".parse::<Tag>().unwrap())
 }
 
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(10)
+fn soon() -> Call {
+    Call::until(Instant::now() + Duration::from_secs(10))
 }
 
 fn descriptor(bytes: &[u8]) -> Descriptor {
@@ -67,13 +67,13 @@ fn descriptor(bytes: &[u8]) -> Descriptor {
 
 /// The manifest behind `v1`, as every test asks for it.
 async fn manifest(source: &HttpSource) -> Result<Option<Manifest>, FetchErrorKind> {
-    source.manifest(&repository(), &v1(), soon()).await.map_err(|error| error.kind)
+    source.manifest(&repository(), &v1(), &soon()).await.map_err(|error| error.kind)
 }
 
 async fn referrers(source: &HttpSource) -> Result<Referrers, FetchErrorKind> {
-    source.referrers(&repository(), &Digest::of(b"image"), soon()).await.map_err(|error| error.kind)
+    source.referrers(&repository(), &Digest::of(b"image"), &soon()).await.map_err(|error| error.kind)
 }
 
 async fn blob(source: &HttpSource, descriptor: &Descriptor) -> Result<Bytes, FetchErrorKind> {
-    source.blob(&repository(), descriptor, 1 << 20, soon()).await.map_err(|error| error.kind)
+    source.blob(&repository(), descriptor, 1 << 20, &soon()).await.map_err(|error| error.kind)
 }

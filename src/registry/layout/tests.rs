@@ -41,8 +41,8 @@ impl Folder {
     }
 }
 
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(10)
+fn soon() -> Call {
+    Call::until(Instant::now() + Duration::from_secs(10))
 }
 
 fn repository(name: &str) -> Repository {
@@ -75,7 +75,7 @@ async fn a_plain_tag_is_one_of_any_repository_a_full_reference_of_its_own() {
         ("nginx", "v2", Some(&b)),
         ("ghcr.io/org/app", "v2", None),
     ] {
-        let found = layout.manifest(&repository(name), &tag(at), soon()).await.unwrap();
+        let found = layout.manifest(&repository(name), &tag(at), &soon()).await.unwrap();
         assert_eq!(found.map(|manifest| manifest.digest).as_ref(), expected, "{name}:{at}");
     }
 }
@@ -85,9 +85,9 @@ async fn a_tag_with_two_digests_is_an_error() {
     let folder = Folder::new();
     let (a, b) = (folder.blob(b"{}"), folder.blob(b"{ }"));
     let layout = folder.index(&[(&a, "v1"), (&b, "v1"), (&a, "v2"), (&a, "v2")]);
-    let error = layout.manifest(&repository("r.io/a"), &tag("v1"), soon()).await.unwrap_err();
+    let error = layout.manifest(&repository("r.io/a"), &tag("v1"), &soon()).await.unwrap_err();
     assert!(matches!(error.kind, FetchErrorKind::Protocol(_)), "{error}");
-    assert!(layout.manifest(&repository("r.io/a"), &tag("v2"), soon()).await.unwrap().is_some());
+    assert!(layout.manifest(&repository("r.io/a"), &tag("v2"), &soon()).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -96,14 +96,14 @@ async fn missing_is_not_unreadable() {
     let (there, gone) = (folder.blob(b"{}"), Digest::of(b"gone"));
     let layout = folder.index(&[(&gone, "gone")]);
     let repository = repository("r.io/a");
-    let by_digest = layout.manifest(&repository, &Pointer::Digest(gone.clone()), soon()).await;
+    let by_digest = layout.manifest(&repository, &Pointer::Digest(gone.clone()), &soon()).await;
     assert!(matches!(by_digest, Ok(None)));
-    let by_tag = layout.manifest(&repository, &tag("gone"), soon()).await.unwrap_err();
+    let by_tag = layout.manifest(&repository, &tag("gone"), &soon()).await.unwrap_err();
     assert!(matches!(by_tag.kind, FetchErrorKind::Protocol(_)), "{by_tag}");
-    let blob = layout.blob(&repository, &descriptor(gone, 4), 10, soon()).await.unwrap_err();
+    let blob = layout.blob(&repository, &descriptor(gone, 4), 10, &soon()).await.unwrap_err();
     assert!(matches!(blob.kind, FetchErrorKind::Protocol(_)), "{blob}");
     std::fs::write(folder.0.join("blobs/sha256").join(there.hex()), b"{x}").unwrap();
-    let changed = layout.manifest(&repository, &Pointer::Digest(there), soon()).await.unwrap_err();
+    let changed = layout.manifest(&repository, &Pointer::Digest(there), &soon()).await.unwrap_err();
     assert!(matches!(changed.kind, FetchErrorKind::DigestMismatch { .. }), "{changed}");
 }
 
@@ -114,7 +114,10 @@ async fn blobs_have_their_size_and_keep_to_the_cap() {
     let layout = folder.index(&[]);
     let repository = repository("r.io/a");
     let blob = async |size, max_bytes| {
-        layout.blob(&repository, &descriptor(digest.clone(), size), max_bytes, soon()).await.map_err(|error| error.kind)
+        layout
+            .blob(&repository, &descriptor(digest.clone(), size), max_bytes, &soon())
+            .await
+            .map_err(|error| error.kind)
     };
     assert_eq!(blob(5, 5).await.unwrap(), "12345");
     assert_eq!(blob(5, 4).await.unwrap_err(), FetchErrorKind::TooLarge { max_bytes: 4 });
@@ -131,12 +134,12 @@ async fn referrers_are_the_manifests_with_that_subject() {
     let other = folder.blob(b"not a manifest");
     let layout = folder.index(&[(&image, "v1"), (&signature, "x"), (&other, "y")]);
     let repository = repository("r.io/a");
-    let Referrers::Listed(listed) = layout.referrers(&repository, &image, soon()).await.unwrap() else {
+    let Referrers::Listed(listed) = layout.referrers(&repository, &image, &soon()).await.unwrap() else {
         panic!("unsupported")
     };
     assert_eq!(listed.len(), 1);
     assert_eq!((&listed[0].digest, listed[0].artifact_type.as_deref()), (&signature, Some("a/b")));
-    let none = layout.referrers(&repository, &other, soon()).await.unwrap();
+    let none = layout.referrers(&repository, &other, &soon()).await.unwrap();
     assert!(matches!(none, Referrers::Unsupported));
 }
 

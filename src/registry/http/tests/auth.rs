@@ -70,7 +70,7 @@ async fn a_further_repository_asks_for_its_token_straight_away() {
     let source = source(&server);
     manifest(&source).await.unwrap();
     let other = repository_of("ghcr.io/org/other");
-    source.manifest(&other, &v1(), soon()).await.unwrap();
+    source.manifest(&other, &v1(), &soon()).await.unwrap();
     let targets = server.targets();
     assert_eq!(targets[3], "/token?a=b&service=reg&scope=repository%3Aorg%2Fother%3Apull");
     assert_eq!((targets[4].as_str(), targets.len()), ("/v2/org/other/manifests/v1", 5));
@@ -182,7 +182,7 @@ async fn whoever_a_redirect_leads_to_gets_no_token_asked_for() {
     let config = r#"{"auths":{"ghcr.io":{"username":"ada","password":"hunter2"}}}"#;
     options.credentials = Credentials::docker_config_json("test", config.as_bytes()).unwrap();
     let source = HttpSource::new(&options).unwrap();
-    let error = source.blob(&repository(), &descriptor(b"12345"), 10, soon()).await.unwrap_err();
+    let error = source.blob(&repository(), &descriptor(b"12345"), 10, &soon()).await.unwrap_err();
     assert_eq!(error.kind, FetchErrorKind::Unauthorized(CredentialsUsed::Anonymous));
     assert_eq!(error.endpoint, format!("{}/x", other.address));
     assert_eq!(other.targets().len(), 1);
@@ -232,7 +232,7 @@ async fn a_token_endpoint_that_fails_says_how() {
             }
         })
         .await;
-        let error = basic(&server).manifest(&repository(), &v1(), soon()).await.unwrap_err();
+        let error = basic(&server).manifest(&repository(), &v1(), &soon()).await.unwrap_err();
         assert_eq!(error.kind, expected);
         assert!(error.endpoint.ends_with("/token (mirror of ghcr.io)"), "{}", error.endpoint);
     }
@@ -268,9 +268,9 @@ async fn a_token_endpoint_that_fails_is_looked_up_again() {
     let source = source(&server);
     assert!(manifest(&source).await.unwrap().is_some());
     let other = repository_of("ghcr.io/org/other");
-    let error = source.manifest(&other, &v1(), soon()).await.unwrap_err();
+    let error = source.manifest(&other, &v1(), &soon()).await.unwrap_err();
     assert_eq!(error.kind, FetchErrorKind::Status(500));
-    assert!(source.manifest(&other, &v1(), soon()).await.unwrap().is_some());
+    assert!(source.manifest(&other, &v1(), &soon()).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -293,7 +293,8 @@ async fn a_token_endpoint_that_hangs_ends_at_the_deadline_and_is_looked_up_again
     let deadline = Instant::now() + Duration::from_millis(200);
     let repository = repository();
     let v1 = v1();
-    let all = futures::future::join_all((0..4).map(|_| source.manifest(&repository, &v1, deadline))).await;
+    let call = Call::until(deadline);
+    let all = futures::future::join_all((0..4).map(|_| source.manifest(&repository, &v1, &call))).await;
     for found in all {
         assert!(matches!(found.unwrap_err().kind, FetchErrorKind::Timeout { .. }));
     }

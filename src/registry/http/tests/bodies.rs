@@ -45,7 +45,7 @@ async fn no_answer_and_a_slow_one_end_at_the_deadline() {
         let server = Server::always(reply).await;
         let started = Instant::now();
         let deadline = started + Duration::from_millis(200);
-        let error = source(&server).manifest(&repository(), &v1(), deadline).await.unwrap_err();
+        let error = source(&server).manifest(&repository(), &v1(), &Call::until(deadline)).await.unwrap_err();
         let FetchErrorKind::Timeout { waited } = error.kind else { panic!("{error}") };
         assert!(waited >= Duration::from_millis(200) && started.elapsed() < Duration::from_secs(2));
     }
@@ -54,7 +54,7 @@ async fn no_answer_and_a_slow_one_end_at_the_deadline() {
 #[tokio::test]
 async fn a_deadline_that_is_over_sends_nothing() {
     let server = Server::always(answer(200, &[], "{}")).await;
-    let error = source(&server).manifest(&repository(), &v1(), Instant::now()).await.unwrap_err();
+    let error = source(&server).manifest(&repository(), &v1(), &Call::until(Instant::now())).await.unwrap_err();
     assert_eq!(error.kind, FetchErrorKind::Timeout { waited: Duration::ZERO });
     assert!(server.targets().is_empty());
 }
@@ -63,7 +63,7 @@ async fn a_deadline_that_is_over_sends_nothing() {
 async fn bytes_hash_to_what_was_asked_for_and_to_what_was_said() {
     let (there, asked) = (Digest::of(b"{}"), Digest::of(b"{ }"));
     let server = Server::always(answer(200, &[], "{}")).await;
-    let error = source(&server).manifest(&repository(), &Pointer::Digest(asked.clone()), soon()).await.unwrap_err();
+    let error = source(&server).manifest(&repository(), &Pointer::Digest(asked.clone()), &soon()).await.unwrap_err();
     assert_eq!(error.kind, FetchErrorKind::DigestMismatch { expected: asked.clone(), found: there.clone() });
 
     let lie = format!("docker-content-digest: {asked}");

@@ -74,7 +74,7 @@ async fn an_image_name_leads_to_no_address_that_was_not_configured() {
         format!("[::ffff:7f00:1]:{port}/x"),
         "[fe80::1]/x".to_owned(),
     ] {
-        let error = source.manifest(&repository_of(&name), &v1(), soon()).await.unwrap_err();
+        let error = source.manifest(&repository_of(&name), &v1(), &soon()).await.unwrap_err();
         assert!(matches!(error.kind, FetchErrorKind::Refused(_)), "{name}: {error}");
     }
     assert!(inside.targets().is_empty());
@@ -89,7 +89,7 @@ async fn private_addresses_are_for_the_registries_that_may_have_them() {
     let source = HttpSource::new(&options).unwrap();
     let ask = async |name: &str| {
         let deadline = Instant::now() + Duration::from_millis(500);
-        source.manifest(&repository_of(name), &v1(), deadline).await.unwrap_err().kind
+        source.manifest(&repository_of(name), &v1(), &Call::until(deadline)).await.unwrap_err().kind
     };
     for name in ["10.255.255.1/x", "192.168.255.1:5000/x", "[fd12::1]/x"] {
         assert!(matches!(ask(name).await, FetchErrorKind::Refused(_)), "{name}");
@@ -105,12 +105,12 @@ async fn plain_http_is_for_the_registries_that_were_named() {
     options.plain_http.push(server.address.to_string().parse().unwrap());
     let source = HttpSource::new(&options).unwrap();
     let repository = repository_of(&format!("{}/org/app", server.address));
-    assert!(source.manifest(&repository, &v1(), soon()).await.unwrap().is_some());
+    assert!(source.manifest(&repository, &v1(), &soon()).await.unwrap().is_some());
     options.plain_http.clear();
     options.connect_timeout = Duration::from_millis(100);
     options.allowed_hosts.push(server.address.to_string().parse().unwrap());
     let source = HttpSource::new(&options).unwrap();
-    let error = source.manifest(&repository, &v1(), soon()).await.unwrap_err();
+    let error = source.manifest(&repository, &v1(), &soon()).await.unwrap_err();
     assert!(matches!(error.kind, FetchErrorKind::Unreachable(_)), "{error}");
 }
 

@@ -18,7 +18,7 @@ async fn a_manifest_is_read_by_tag_and_by_digest() {
     let source = source(&server);
     let by_tag = manifest(&source).await.unwrap().unwrap();
     assert_eq!((by_tag.digest.clone(), &by_tag.bytes[..]), (Digest::of(b"{}"), &b"{}"[..]));
-    let by_digest = source.manifest(&repository(), &Pointer::Digest(Digest::of(b"{}")), soon()).await.unwrap();
+    let by_digest = source.manifest(&repository(), &Pointer::Digest(Digest::of(b"{}")), &soon()).await.unwrap();
     assert_eq!(by_digest.unwrap().digest, by_tag.digest);
     let requests = server.seen();
     assert_eq!(requests[0].target, "/v2/org/app/manifests/v1");
@@ -148,7 +148,8 @@ async fn a_wait_that_fits_the_deadline_is_kept() {
         })
         .await;
         let deadline = Instant::now() + Duration::from_millis(deadline_ms);
-        let found = source(&server).manifest(&repository(), &v1(), deadline).await.map_err(|error| error.kind);
+        let found =
+            source(&server).manifest(&repository(), &v1(), &Call::until(deadline)).await.map_err(|error| error.kind);
         match expected {
             None => assert!(found.unwrap().is_some(), "{after}"),
             Some(()) => assert_eq!(found.unwrap_err(), FetchErrorKind::RateLimited, "{after}"),
@@ -179,7 +180,7 @@ async fn a_connection_that_breaks_is_tried_once_more() {
 #[tokio::test]
 async fn an_error_names_the_place_that_was_asked() {
     let server = Server::always(answer(500, &[], "")).await;
-    let error = source(&server).manifest(&repository(), &v1(), soon()).await.unwrap_err();
+    let error = source(&server).manifest(&repository(), &v1(), &soon()).await.unwrap_err();
     let expected = format!("{}/v2/org/app/manifests/v1 (mirror of ghcr.io): answered status 500", server.address);
     assert_eq!(error.to_string(), expected);
 }
