@@ -10,7 +10,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: ## the stories in a minute: registry, signing authority and webhook, all in one process
-	$(CARGO) run --quiet --example demo
+	$(CARGO) run --example demo
 
 test: ## every test that needs only Rust
 	$(CARGO) test

@@ -68,7 +68,7 @@ pub enum Unknown {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The time for the answer ran out.
-    #[error("could not be decided within {millis} ms; verification goes on, try again")]
+    #[error("{millis} ms were not enough; verification goes on, try again")]
     Timeout {
         /// How long was waited.
         millis: u128,

@@ -17,6 +17,7 @@ use std::{
 use tokio::{net::TcpListener, sync::watch};
 
 pub use routes::Limits;
+pub(crate) use routes::parse_go_duration;
 pub use tls::{CertificateSource, SelfSigned, TlsError};
 
 use crate::{pipeline::Engine, telemetry::Metrics};

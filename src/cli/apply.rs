@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Status,
-    args::{RegistryArgs, TrustArgs},
+    args::{RegistryArgs, TrustArgs, duration},
     files, paint,
 };
 use crate::{
@@ -34,9 +34,9 @@ pub(super) struct ApplyArgs {
     /// Also print what passed, with who signed
     #[arg(long)]
     detailed_results: bool,
-    /// Seconds for one resource
-    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    timeout: u64,
+    /// Time for one resource: 1m, 90s, or a number of seconds
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    timeout: Duration,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -84,7 +84,7 @@ pub(super) async fn run(args: ApplyArgs) -> anyhow::Result<Status> {
     let mut tally = Tally::default();
     let mut uncovered = Vec::new();
     for resource in &resources {
-        let deadline = Instant::now() + Duration::from_secs(args.timeout);
+        let deadline = Instant::now() + args.timeout;
         match decide(&engine, resource, deadline).await? {
             Some(decision) => {
                 report(resource, &decision, args.detailed_results, &mut tally);

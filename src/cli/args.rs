@@ -12,6 +12,7 @@ use crate::{
         http::{HttpOptions, HttpSource, Mirror, PrivateAddresses, Proxy},
         layout::LayoutSource,
     },
+    server::parse_go_duration,
 };
 
 /// What is trusted.
@@ -83,5 +84,35 @@ impl RegistryArgs {
             concurrency: NonZeroUsize::MIN.saturating_add(63),
         })?;
         Ok(Arc::new(source))
+    }
+}
+
+/// Longest time that a command may be given for one thing.
+const MAX_DURATION: Duration = Duration::from_hours(1);
+
+/// `3m0s`, as Go programs write it, or a number of seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    match seconds.or_else(|| parse_go_duration(text)) {
+        Some(duration) if !duration.is_zero() && duration <= MAX_DURATION => Ok(duration),
+        Some(_) => Err("it must be more than 0 and at most 1h".to_owned()),
+        None => Err("expected a duration such as 3m, 90s, 1m30s, or a number of seconds".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_cosign_takes_them() {
+        let secs = |secs| Ok(Duration::from_secs(secs));
+        assert_eq!(
+            [duration("3m0s"), duration("90"), duration("1.5s")],
+            [secs(180), secs(90), Ok(Duration::from_millis(1_500))]
+        );
+        for text in ["", "0", "0s", "2h", "-1s", "x", "9999999999999999999"] {
+            assert!(duration(text).is_err_and(|why| why.contains("must be") || why.contains("expected")), "{text}");
+        }
     }
 }

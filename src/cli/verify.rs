@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Status,
-    args::{RegistryArgs, TrustArgs},
+    args::{RegistryArgs, TrustArgs, duration},
     files, paint,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 
 /// Verify the signature of images.
 ///
-/// The flags are those of `cosign verify`. Signatures are found in legacy tags and in bundles alike, and
+/// Takes the identity, key, trust root and output flags of `cosign verify`. Signatures are found in legacy tags and in bundles alike, and
 /// verified against the embedded public-good trust root or --trusted-root, without asking anyone but the
 /// registry.
 #[derive(Args, Debug)]
@@ -37,7 +37,7 @@ pub(super) struct VerifyArgs {
 
 /// Verify a signed attestation of images.
 ///
-/// The flags are those of `cosign verify-attestation`.
+/// Takes the identity, key, trust root and output flags of `cosign verify-attestation`.
 #[derive(Args, Debug)]
 pub(super) struct VerifyAttestationArgs {
     /// Predicate type: a URI, or slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx,
@@ -73,9 +73,9 @@ struct CommonArgs {
     /// How to print what was verified
     #[arg(short, long, value_enum, default_value_t = Output::Json)]
     output: Output,
-    /// Seconds for one image
-    #[arg(long, value_name = "S", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    timeout: u64,
+    /// Time for one image: 3m, 90s, or a number of seconds
+    #[arg(short, long, value_name = "DURATION", default_value = "3m", value_parser = duration)]
+    timeout: Duration,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -107,7 +107,7 @@ async fn verify_all(args: CommonArgs, kind: RequirementKind) -> anyhow::Result<S
     let source = args.registry.source()?;
     let mut worst = Status::Ok;
     for image in &args.images {
-        let deadline = Instant::now() + Duration::from_secs(args.timeout);
+        let deadline = Instant::now() + args.timeout;
         let status = match examine(&*source, image, &caps, deadline).await {
             Ok((pinned, gathered)) => verify_one(image, &pinned, &gathered, &requirement, &trust, args.output),
             Err(unknown) => could_not_decide(image, &unknown),

@@ -203,7 +203,7 @@ fn call_timeout(query: &str) -> Option<Duration> {
 }
 
 /// Go's `Duration.String`: `10s`, `1m30s`, `1.5s`, `500ms`.
-fn parse_go_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_go_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {

@@ -129,6 +129,8 @@ impl Webhook {
         };
         let server = Server::start(Arc::clone(&engine), Metrics::new(), server).await.expect("two free ports");
         let client = client(&ca_pem);
+        // API servers keep their connections: no call is to pay for the handshake.
+        client.get(format!("https://{}/", server.address)).send().await.expect("an answer");
         Self { engine, source, ca_pem, server, client, timeout: options.timeout }
     }
 
@@ -156,7 +158,7 @@ impl Webhook {
 
     /// One call with any body.
     pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
-        let mut url = format!("https://localhost:{}{path}", self.server.address.port());
+        let mut url = format!("https://{}{path}", self.server.address);
         if !self.timeout.is_zero() {
             url.push_str(&format!("?timeout={}ms", self.timeout.as_millis()));
         }

@@ -80,11 +80,11 @@ async fn a_body_that_is_too_large_is_a_413() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_come_is_a_408() {
-    let (_, webhook) = example_with(Options::default().timeout(Duration::from_millis(500))).await;
+    let (_, webhook) = example_with(Options::default().timeout(Duration::from_secs(2))).await;
     let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
     let answer = webhook.post("/validate", reqwest::Body::wrap_stream(never)).await;
     assert_eq!((answer.http, answer.allowed), (408, false));
-    assert!(answer.elapsed < Duration::from_millis(500));
+    assert!(answer.elapsed < Duration::from_secs(2));
 }
 
 #[tokio::test]

@@ -96,3 +96,17 @@ async fn a_bundle_is_what_its_payload_says_whatever_its_manifest_says() {
     world.registry.push_bundle_annotated(REPOSITORY, &digest, &spdx, json!({}));
     assert_admitted(&webhook.admit(object::pod(&world.image("mislabelled"))).await);
 }
+
+/// The same payload and signature, without what proves when it was made: whoever may push can put it first.
+#[tokio::test]
+async fn a_stripped_copy_of_a_good_layer_does_not_hide_it() {
+    let (world, webhook) = example().await;
+    let digest = world.push("stripped");
+    let signer = world.signer(Format::Legacy);
+    for layer in [signer.legacy_signature(&digest), signer.legacy_attestation(&digest, sbom::SPDX, &sbom::spdx())] {
+        let mut stripped = layer.clone();
+        stripped.annotations.remove("dev.sigstore.cosign/bundle").expect("logged");
+        world.registry.push_legacy(REPOSITORY, &digest, [stripped, layer]);
+    }
+    assert_admitted(&webhook.admit(object::pod(&world.image("stripped"))).await);
+}

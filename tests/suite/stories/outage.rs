@@ -12,7 +12,7 @@ use crate::rig::{Format, Options, Webhook, World, object, policy};
 use crate::support::{Fault, On, registry, sbom};
 
 /// Of a call, for faults that only time ends.
-const SHORT: Duration = Duration::from_secs(1);
+const SHORT: Duration = Duration::from_secs(2);
 
 /// Under `fault` everything is undecided for the reason `code`; without it, everything is as it should be.
 async fn outage(fault: Fault, timeout: Duration, code: &str, words: &[&str]) {
