@@ -55,6 +55,9 @@ fn main() {
     let mut report = Report::default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!("{cores} cores, shared by bonafide, the registry and the driver");
+    // Whoever reads the figures has to know whether something else was running.
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load of the machine before the start: {}", load.split(' ').next().unwrap_or_default());
     for (name, scene) in SCENES {
         if arguments.is_empty() || arguments.iter().any(|argument| argument == name) {
             scene(&mut Stage { dir: dir.path(), registry: &mut registry, report: &mut report });

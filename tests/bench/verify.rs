@@ -85,13 +85,13 @@ fn verify(c: &mut Criterion) {
         policies.iter().flat_map(|policy| policy.requirements.iter().cloned()).collect();
     let [signed, attested] = &requirements[..] else { panic!("a signature and an attestation are required") };
     let (pinned, digest) = image("verify");
-    let signer = workflow(&sigstore);
+    let workflow = workflow(&sigstore);
     let sbom = sbom::spdx();
-    let v2 = signer.clone().rekor_v2();
+    let v2 = workflow.clone().rekor_v2();
     let cases = [
-        ("legacy signature", signed, signature(signer.legacy_signature(&digest))),
-        ("legacy attestation", attested, attestation(signer.legacy_attestation(&digest, sbom::SPDX, &sbom))),
-        ("bundle, Rekor v1", attested, bundle(&signer.bundle_attestation(&digest, sbom::SPDX, &sbom))),
+        ("legacy signature", signed, signature(workflow.legacy_signature(&digest))),
+        ("legacy attestation", attested, attestation(workflow.legacy_attestation(&digest, sbom::SPDX, &sbom))),
+        ("bundle, Rekor v1", attested, bundle(&workflow.bundle_attestation(&digest, sbom::SPDX, &sbom))),
         ("bundle, Rekor v2 and time stamp", attested, bundle(&v2.bundle_attestation(&digest, sbom::SPDX, &sbom))),
     ];
     let mut group = c.benchmark_group("verify");
@@ -128,8 +128,8 @@ fn admission(c: &mut Criterion) {
     let sigstore = Authority::new();
     let mut store = Store::with_fallback_tags();
     let digest = store.push_image(REPOSITORY, "1.0.0", b"hello");
-    let signer = workflow(&sigstore);
-    let layers = [signer.legacy_signature(&digest), signer.legacy_attestation(&digest, sbom::SPDX, &sbom::spdx())];
+    let workflow = workflow(&sigstore);
+    let layers = [workflow.legacy_signature(&digest), workflow.legacy_attestation(&digest, sbom::SPDX, &sbom::spdx())];
     store.push_legacy(REPOSITORY, &digest, layers);
     let dir = tempfile::tempdir().expect("a temporary directory");
     layout::write_layout(dir.path(), &store).expect("a writable directory");

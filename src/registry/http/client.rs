@@ -11,7 +11,7 @@ use std::{
 use reqwest::{Client, Url, redirect::Policy};
 use rustls::{
     ClientConfig, RootCertStore,
-    crypto::aws_lc_rs::default_provider,
+    crypto::aws_lc_rs,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
@@ -139,15 +139,9 @@ impl Clients {
 
     /// Reads the system's certificates: a few milliseconds that only HTTPS needs.
     async fn load_tls(&self) -> Result<ClientConfig, String> {
-        let native = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs);
-        // aws-lc measures the jitter of the CPU before it gives out its first random byte, which takes longer
-        // still: better now, at the same time, than in the first handshake.
-        let random = tokio::task::spawn_blocking(|| aws_lc_rs::rand::fill(&mut [0]));
-        let (native, random) = futures::future::join(native, random).await;
-        let native = native.map_err(|error| error.to_string())?;
-        if !matches!(random, Ok(Ok(()))) {
-            return Err("the system gives no random numbers".to_owned());
-        }
+        let native = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
+            .await
+            .map_err(|error| error.to_string())?;
         for error in &native.errors {
             tracing::warn!(%error, "system certificates cannot be read");
         }
@@ -159,7 +153,7 @@ impl Clients {
 }
 
 fn tls_config(roots: RootCertStore) -> Result<ClientConfig, String> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)

@@ -100,7 +100,7 @@ impl Remote {
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("the registry answers");
         assert!(line.ends_with('\n'), "the registry's process ended");
-        line.trim_end().to_owned()
+        line.trim_end_matches('\n').to_owned()
     }
 }
 
