@@ -15,7 +15,7 @@ demo: ## the stories in a minute: registry, signing authority and webhook, all i
 test: ## every test that needs only Rust
 	$(CARGO) test
 
-e2e: ## the stories on real parts: kube-apiserver, registries, Sigstore, cosign 2 and 3 (Linux, root)
+e2e: ## the stories on real parts: kube-apiserver, registries, Sigstore, cosign 2 and 3 (Debian, root, Go)
 	$(CARGO) build --release
 	tests/e2e/run.sh $(BINARY)
 	CARGO=$(CARGO) tests/e2e/crosscheck.sh

@@ -83,6 +83,16 @@ fi
 
 # The exit status of the first that fails is ours.
 echo "signature of $image" >&2
-"$bonafide" verify "$@" "$image"
+payload=$("$bonafide" verify "$@" "$image")
+printf '%s\n' "$payload"
+# A tag may move in between: the attestation has to be of the digest that was signed.
+digest=$(printf '%s\n' "$payload" | sed -n 's/.*"docker-manifest-digest":"\([^"]*\)".*/\1/p' | head -n 1)
+if [ -n "$digest" ]; then
+    image=${image%@*}
+    case ${image##*/} in
+    *:*) image=${image%:*} ;;
+    esac
+    image=$image@$digest
+fi
 echo "SPDX attestation of $image" >&2
 "$bonafide" verify-attestation --type spdxjson "$@" "$image"

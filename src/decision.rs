@@ -155,6 +155,23 @@ pub struct Denial {
     pub message: String,
 }
 
+impl Denial {
+    /// The denial of an object as a whole.
+    #[must_use]
+    pub fn of_object(class: Class, code: &'static str, message: String) -> Self {
+        Self {
+            site: "object".to_owned(),
+            image: String::new(),
+            digest: None,
+            policy: String::new(),
+            requirement: String::new(),
+            class,
+            code,
+            message,
+        }
+    }
+}
+
 /// `text` with what a reader would not see replaced: control characters, and those that turn the direction of text
 /// or take no room. What a registry or a certificate says ends up on terminals.
 #[must_use]
@@ -172,7 +189,10 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: image {:?}", self.site, self.image)?;
+        f.write_str(&self.site)?;
+        if !self.image.is_empty() || self.site != "object" {
+            write!(f, ": image {:?}", self.image)?;
+        }
         if let Some(digest) = self.digest.as_ref().filter(|digest| !self.image.ends_with(digest.as_str())) {
             write!(f, " ({digest})")?;
         }

@@ -62,7 +62,7 @@ impl Settings {
     pub const DEFAULT: Self = Self {
         caps: Caps::DEFAULT,
         lifetimes: Lifetimes::DEFAULT,
-        cache_bytes: 16 << 20,
+        cache_bytes: 24 << 20,
         evidence_bytes: 128 << 20,
         max_flights: 512,
         grace: Duration::from_secs(5),

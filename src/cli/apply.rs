@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     admission::{ExtractError, Phase, Subject},
-    decision::{Class, Decision, printable},
+    decision::{Class, Decision, Denial, printable},
     pipeline::{Engine, Settings, Snapshot, admit},
 };
 
@@ -69,6 +69,9 @@ pub(super) async fn run(args: ApplyArgs) -> anyhow::Result<Status> {
     let trust = files::trust_root(args.trust.trusted_root.as_deref())?;
     let files::Read { policies, notes } = files::policies(&args.policies, &trust, WEBHOOK_TIMEOUT_S)?;
     let resources = read_resources(&args.resource)?;
+    if policies.is_empty() {
+        bail!("there is no policy in force in these files: nothing would be checked");
+    }
     for note in notes {
         anstream::eprintln!("{}: {note}", paint::unsure("note"));
     }
@@ -114,7 +117,11 @@ async fn decide(engine: &Arc<Engine>, resource: &Resource, deadline: Instant) ->
     let subject = match read(&resource.object) {
         Ok(subject) => subject,
         Err(ExtractError::Kind { .. }) => return Ok(None),
-        Err(error) => return Err(error).with_context(|| resource.to_string()),
+        // What the webhook answers: the others are still looked at.
+        Err(error) => {
+            let denial = Denial::of_object(Class::Invalid, "ObjectUnreadable", error.to_string());
+            return Ok(Some(Decision { denials: vec![denial], ..Decision::default() }));
+        }
     };
     let mutated = admit(engine, &subject, namespace, Phase::Mutate, deadline).await;
     let mut object = resource.object.clone();
@@ -144,8 +151,8 @@ fn report(resource: &Resource, decision: &Decision, detailed: bool, tally: &mut 
     tally.fail += outcomes.len() - errors;
     for warning in decision.warnings.iter().cloned().chain(decision.audited.iter().map(ToString::to_string)) {
         anstream::println!("{}  {resource}\n      {warning}", paint::unsure("warn"));
-        tally.warn += 1;
     }
+    tally.warn += decision.failed.iter().filter(|policy| !outcomes.contains_key(policy.as_str())).count();
     for policy in &decision.passed {
         tally.pass += 1;
         if detailed || decision.allowed() {

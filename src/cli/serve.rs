@@ -50,7 +50,7 @@ struct ServerArgs {
     /// Server key, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Make a certificate for this run and print its CA bundle to standard output
+    /// Make a certificate for this run, valid for a year, and print its CA bundle to standard output
     #[arg(long, conflicts_with = "tls_cert")]
     tls_self_signed: bool,
     /// A further DNS name or IP address for the self-signed certificate, beside localhost, 127.0.0.1 and ::1
@@ -66,7 +66,7 @@ struct ServerArgs {
     #[arg(long, value_name = "S", default_value_t = 3_600)]
     pass_cache_s: u64,
     /// Most MiB of remembered verdicts
-    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    #[arg(long, value_name = "MIB", default_value_t = Settings::DEFAULT.cache_bytes >> 20, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     cache_mib: u64,
     /// Seconds to answer in where the caller names no time-out
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=30))]

@@ -219,16 +219,7 @@ async fn discard(body: Body, max_bytes: u64) {
 fn denied(phase: Phase, class: Class, code: &'static str, message: &dyn std::fmt::Display) -> Decision {
     let mut decision = Decision::default();
     if phase == Phase::Validate {
-        decision.denials.push(Denial {
-            site: "object".to_owned(),
-            image: String::new(),
-            digest: None,
-            policy: String::new(),
-            requirement: String::new(),
-            class,
-            code,
-            message: message.to_string(),
-        });
+        decision.denials.push(Denial::of_object(class, code, message.to_string()));
     }
     decision
 }

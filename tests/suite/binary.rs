@@ -106,6 +106,19 @@ impl Served {
         serde_json::from_str::<Value>(&answer).expect("JSON")["response"].take()
     }
 
+    /// Opens so many requests that announce a body and never send it.
+    pub fn open_idle(&self, count: usize) {
+        let url = format!("https://{}/validate?timeout=30s", self.address);
+        self.runtime.block_on(async {
+            for _ in 0..count {
+                let nothing = futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+                let request = self.client.post(&url).body(reqwest::Body::wrap_stream(nothing));
+                tokio::spawn(request.send());
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        });
+    }
+
     /// The process's ID.
     pub fn pid(&self) -> u32 {
         self.child.id()

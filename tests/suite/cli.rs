@@ -121,17 +121,44 @@ fn apply_reads_lists_workloads_and_objects_of_no_interest() {
 #[test]
 fn what_is_no_resource_is_an_error() {
     let policy = arg("policy/verify-images.yaml");
-    for (text, words) in [
-        ("", "no resource"),
-        ("just text", "apiVersion"),
-        ("a: [", "not valid YAML"),
-        ("apiVersion: v1\nkind: Pod\nspec: {containers: 7}", "not a Pod"),
-    ] {
+    for (text, words) in [("", "no resource"), ("just text", "apiVersion"), ("a: [", "not valid YAML")] {
         let resources = file(text);
         let ended = run(&["apply", &policy, "-r", path(&resources)]);
         assert_eq!(ended.status, 2, "{text:?}: {ended:?}");
         assert!(ended.stderr.contains(words), "{text:?}: {}", ended.stderr);
     }
+}
+
+/// As the webhook: what cannot be read is denied, and what comes after it is still looked at.
+#[test]
+fn an_unreadable_resource_is_denied_and_does_not_end_the_run() {
+    let broken = "apiVersion: v1\nkind: Pod\nmetadata: {name: broken}\nspec: {containers: 7}\n";
+    let resources = file(&format!("{broken}---\n{}\n", pod(&format!("{IMAGE}:1.0.0"))));
+    let policy = arg("policy/verify-images.yaml");
+    let ended =
+        run(&[&["apply", &policy, "-r", path(&resources)][..], &evidence().each_ref().map(String::as_str)].concat());
+    assert_eq!(ended.status, 1, "{ended:?}");
+    assert!(ended.stdout.contains("ObjectUnreadable") && ended.stdout.contains("not a Pod"), "{}", ended.stdout);
+    assert!(ended.stdout.ends_with("pass: 1, fail: 1, warn: 0, error: 0, skip: 0\n"), "{}", ended.stdout);
+}
+
+#[test]
+fn verify_sh_looks_at_one_digest() {
+    let evidence = evidence();
+    let script = |image: &str| {
+        std::process::Command::new("sh")
+            .arg(arg("policy/verify.sh"))
+            .args(["--trusted-root", &evidence[3], image, "--", &evidence[0], &evidence[1]])
+            .env("BONAFIDE", super::binary::BINARY)
+            .output()
+            .unwrap()
+    };
+    let ended = script(&format!("{IMAGE}:1.0.0"));
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains(&format!("SPDX attestation of {IMAGE}@sha256:")), "{stderr}");
+    assert_eq!(script(&format!("{IMAGE}:1.0.0-unsigned")).status.code(), Some(1));
+    assert_eq!(script(&format!("{IMAGE}:no-such-tag")).status.code(), Some(2));
 }
 
 #[test]

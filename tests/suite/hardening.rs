@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use bonafide::{
     admission::{Phase, Subject},
     decision::Decision,
-    image::Reference,
+    image::{Digest, Reference},
     pipeline::{Engine, Lifetimes, Settings, Snapshot, admit},
     policy::{PolicySet, ReadContext, read_policies},
     registry::{
@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    binary::{Served, pod},
+    binary::{Served, arg, pod},
     support::{Authority, Fault, Flaw, Identity, On, Registry, Signer, registry, sbom},
 };
 
@@ -45,12 +45,16 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_allowed(Vec::new())
+    }
+
+    fn with_allowed(allowed_hosts: Vec<bonafide::image::Registry>) -> Self {
         let registry = Registry::launch(registry::Options::default());
         let mirror = format!("ghcr.io={}", registry.url()).parse().unwrap();
         let source = HttpSource::new(&HttpOptions {
             mirrors: vec![mirror],
             plain_http: Vec::new(),
-            allowed_hosts: Vec::new(),
+            allowed_hosts,
             private: PrivateAddresses::Allow,
             ca_files: Vec::new(),
             credentials: Credentials::anonymous(),
@@ -205,6 +209,48 @@ async fn good_evidence_beside_bad_passes_and_bad_alone_does_not() {
     assert_eq!(decide(&engine, &image, Phase::Validate).await.code(), "SignatureInvalid");
     bench.registry.push_bundle(PATH, &digest, &bench.signer().bundle_signature(&digest));
     assert!(decide(&engine, &image, Phase::Validate).await.allowed());
+}
+
+/// A maintenance page that a registry redirects to says nothing about what the registry has.
+#[tokio::test]
+async fn a_404_behind_a_redirect_is_not_none() {
+    let other = Registry::launch(registry::Options::default());
+    let bench = Bench::with_allowed(vec![other.host().parse().unwrap()]);
+    let digest = bench.registry.push_image(PATH, "1", b"x");
+    let engine = bench.engine(&policy("p", COVERS));
+    let image = format!("ghcr.io/{PATH}@{digest}");
+    assert_eq!(decide(&engine, &image, Phase::Validate).await.code(), "SignatureMissing");
+    for on in [On::Manifests, On::Referrers] {
+        bench.registry.inject(on, Fault::Redirect(format!("{}/v2/none/manifests/none", other.url())));
+        assert_eq!(decide(&engine, &image, Phase::Validate).await.code(), "RegistryError");
+        bench.registry.heal();
+    }
+}
+
+/// Sizes that are only claimed take no memory: of the layer, and of the body of a request.
+#[tokio::test]
+async fn what_was_only_announced_takes_nothing() {
+    let bench = Bench::new();
+    let digest = bench.registry.push_image(PATH, "1", b"x");
+    let claimed = 16_u64 << 20;
+    let layer = json!({"mediaType": "application/vnd.dsse.envelope.v1+json", "size": claimed, "digest": Digest::of(b"nothing")});
+    let manifest = json!({"schemaVersion": 2, "layers": [layer, layer, layer, layer]}).to_string().into_bytes();
+    let tag = format!("{}.att", digest.replace(':', "-"));
+    bench.registry.push_manifest(PATH, Some(&tag), "application/vnd.oci.image.manifest.v1+json", manifest);
+    bench.registry.push_bundle(PATH, &digest, &bench.signer().bundle_signature(&digest));
+    let engine = bench.engine(&policy("p", COVERS));
+    let decision = decide(&engine, &format!("ghcr.io/{PATH}@{digest}"), Phase::Validate).await;
+    assert!(decision.allowed(), "a stranger's layers break nothing: {}", decision.message());
+}
+
+#[test]
+fn callers_who_send_nothing_hold_nothing() {
+    let server = Served::start(&["--policy", &arg("policy"), "--layout", &arg("policy/test/evidence")]);
+    server.open_idle(40);
+    let started = std::time::Instant::now();
+    let answer = server.validate("docker.io/library/nginx:latest");
+    assert_eq!(answer["status"]["reason"], "DeniedByPolicy");
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }
 
 /// SIGTERM while a call waits for a slow registry: the call is answered, and then the server ends.
