@@ -13,5 +13,6 @@ mod flaws;
 mod hardening;
 mod house;
 mod lab;
+mod second_opinion;
 mod stories;
 mod vectors;
