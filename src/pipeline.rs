@@ -149,7 +149,7 @@ pub async fn admit(
     }
     // 3. resolve: once per distinct reference, and all later steps use that digest.
     let mut work = Work::new(engine, &snapshot, subject.is_pod, &covered);
-    work.resolve(phase, deadline).await;
+    work.resolve(deadline).await;
     if phase == Phase::Mutate {
         work.pin(&covered, &mut decision);
         work.start(deadline);

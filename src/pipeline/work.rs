@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Engine, Snapshot};
 use crate::{
-    admission::{ImageSite, Phase, Subject},
+    admission::{ImageSite, Subject},
     decision::{Case, Class, Decision, Denial, Pin, Unknown, Verdict, Vouch, printable, reference_code},
     image::{Digest, PinnedImage, Reference},
     policy::{DigestRule, Mode, Policy, PolicySet, Requirement, RequirementId},
@@ -143,7 +143,7 @@ impl<'a> Work<'a> {
     }
 
     /// Step 3: every distinct reference once.
-    pub(super) async fn resolve(&mut self, _phase: Phase, deadline: Instant) {
+    pub(super) async fn resolve(&mut self, deadline: Instant) {
         let pending: Vec<&Reference> = self.digests.keys().copied().filter(|image| image.digest().is_none()).collect();
         if pending.is_empty() {
             return;
