@@ -136,9 +136,13 @@ pub fn init_logs(format: LogFormat, colour: bool) {
     };
 }
 
-/// One line a decision.
+/// One line a decision. A mutating call that changes nothing decides nothing: its line is for `debug`.
 pub fn log_decision(phase: Phase, request: &Request<'_>, decision: &Decision, elapsed: Duration) {
     if !tracing::enabled!(tracing::Level::INFO) {
+        return;
+    }
+    if phase == Phase::Mutate && decision.pins.is_empty() && decision.warnings.is_empty() && decision.allowed() {
+        tracing::debug!(uid = &*request.uid, kind = &*request.kind.kind, "nothing to change");
         return;
     }
     let ms = elapsed.as_secs_f64() * 1e3;
