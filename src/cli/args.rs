@@ -28,7 +28,7 @@ pub(super) struct TrustArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Registry")]
 pub(super) struct RegistryArgs {
-    /// Read a registry from another place: a pull-through mirror, or a registry on this machine
+    /// Read a registry from another place: a pull-through mirror, or a registry on loopback
     #[arg(long, value_name = "HOST=URL", conflicts_with = "layout")]
     registry_mirror: Vec<Mirror>,
     /// Ask a registry over plain HTTP

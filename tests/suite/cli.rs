@@ -163,7 +163,7 @@ fn verify_sh_looks_at_one_digest() {
 
 #[test]
 fn could_not_decide_is_not_denied() {
-    // Nothing listens on port 1 of this machine.
+    // Nothing listens on port 1.
     let nowhere = ["--registry-mirror", "ghcr.io=http://127.0.0.1:1"];
     let image = format!("{IMAGE}:1.0.0");
     let ended = run(&[&["verify"], &IDENTITY[..], &nowhere, &[&image]].concat());
