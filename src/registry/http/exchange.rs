@@ -138,7 +138,8 @@ impl HttpSource {
                 // Also with 403: what was forbidden when the token was made may be allowed by now.
                 token.refuse();
             }
-            if status == 401 && authorization.is_some() && !hop.left_registry {
+            let sent_itself = authorization.as_ref().is_some_and(|authorization| authorization.token.is_none());
+            if status == 401 && sent_itself && !hop.left_registry {
                 // A helper is asked again next time: the credential may have been renewed.
                 self.credentials.refused(&target.host.credentials);
             }
