@@ -86,13 +86,12 @@ echo "signature of $image" >&2
 payload=$("$bonafide" verify "$@" "$image")
 printf '%s\n' "$payload"
 # A tag may move in between: the attestation has to be of the digest that was signed.
-digest=$(printf '%s\n' "$payload" | sed -n 's/.*"docker-manifest-digest":"\([^"]*\)".*/\1/p' | head -n 1)
-if [ -n "$digest" ]; then
-    image=${image%@*}
-    case ${image##*/} in
-    *:*) image=${image%:*} ;;
-    esac
-    image=$image@$digest
-fi
+digest=$(printf '%s\n' "$payload" | grep -o '"image":{"docker-manifest-digest":"[^"]*"' | head -n 1 | cut -d '"' -f 6)
+[ -n "$digest" ] || fail "verify printed no digest: leave its --output alone"
+image=${image%@*}
+case ${image##*/} in
+*:*) image=${image%:*} ;;
+esac
+image=$image@$digest
 echo "SPDX attestation of $image" >&2
 "$bonafide" verify-attestation --type spdxjson "$@" "$image"

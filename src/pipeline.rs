@@ -77,7 +77,10 @@ pub struct Engine {
     verdicts: Verdicts,
     tags: Tags,
     memory: Memory,
+    // Of their own, so that large evidence keeps no tag from being looked up.
+    lookup_memory: Memory,
     cores: Semaphore,
+    turns: Semaphore,
     work: Flights<work::WorkKey, work::WorkResult>,
     lookups: Flights<String, work::Lookup>,
 }
@@ -93,6 +96,8 @@ impl Engine {
             verdicts: Verdicts::new(settings.cache_bytes, settings.lifetimes),
             tags: Tags::new(settings.lifetimes.tag),
             memory: Memory::new(settings.evidence_bytes),
+            lookup_memory: Memory::new(settings.evidence_bytes / 4),
+            turns: Semaphore::new(1),
             cores: Semaphore::new(std::thread::available_parallelism().map_or(2, NonZeroUsize::get)),
             work: Flights::new(settings.max_flights),
             lookups: Flights::new(settings.max_flights),

@@ -34,7 +34,8 @@ pub(super) struct RegistryArgs {
     /// Ask a registry over plain HTTP
     #[arg(long, value_name = "HOST", conflicts_with = "layout")]
     plain_http: Vec<Registry>,
-    /// Let a registry, or a host that one redirects to, be at a loopback or link-local address
+    /// Let a registry, or a host that one redirects to, be at a loopback or link-local address, or at a private one
+    /// that a public registry redirects to
     #[arg(long, value_name = "HOST", conflicts_with = "layout")]
     allow_host: Vec<Registry>,
     /// A PEM file with certificate authorities to trust for registries, in addition to the system's

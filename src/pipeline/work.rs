@@ -13,7 +13,7 @@ use crate::{
     decision::{Case, Class, Decision, Denial, Pin, Unknown, Verdict, Vouch, printable, reference_code},
     image::{Digest, PinnedImage, Reference},
     policy::{DigestRule, Mode, Policy, PolicySet, Requirement, RequirementId},
-    registry::{BoxFuture, Call, FetchError, FetchErrorKind, gather, resolve},
+    registry::{BoxFuture, Call, FetchError, FetchErrorKind, Gathered, gather, resolve},
     verify::Docket,
 };
 
@@ -167,7 +167,7 @@ impl<'a> Work<'a> {
             let (owned, until) = (image.clone(), deadline + self.engine.settings.grace);
             let task = move || -> BoxFuture<'static, Lookup> {
                 Box::pin(async move {
-                    let held = engine.memory.share(engine.settings.caps.manifest_bytes * 2);
+                    let held = engine.lookup_memory.share(engine.settings.caps.manifest_bytes * 2);
                     let found = resolve(&*engine.source, &owned, &Call { deadline: until, held }).await;
                     if let Ok(digest) = &found {
                         engine.tags.keep(&owned, digest);
@@ -308,8 +308,7 @@ impl<'a> Work<'a> {
         self.engine.work.join(key, || {
             let (engine, snapshot) = (Arc::clone(self.engine), Arc::clone(self.snapshot));
             let wanted: Vec<Arc<Requirement>> = wanted.iter().map(|requirement| Arc::clone(requirement)).collect();
-            let (image, until) = (image.clone(), deadline + self.engine.settings.grace);
-            examine(engine, snapshot, image, wanted, until).boxed()
+            examine(engine, snapshot, image.clone(), wanted, deadline).boxed()
         })
     }
 
@@ -333,28 +332,51 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Steps 4 and 5 for one image, in a task of its own.
+/// Steps 4 and 5 for one image, in a task of its own, which goes on for a while after `deadline`.
 async fn examine(
     engine: Arc<Engine>,
     snapshot: Arc<Snapshot>,
     image: PinnedImage,
     wanted: Vec<Arc<Requirement>>,
-    until: Instant,
+    deadline: Instant,
 ) -> WorkResult {
-    let mut gathered = gather(&*engine.source, &image, &engine.settings.caps, &engine.memory, until).await;
-    // Memory is waited for with nothing held, so that two searches cannot wait for each other.
-    while gathered.failures.iter().any(|failure| failure.kind == FetchErrorKind::Busy) && Instant::now() < until {
-        drop(gathered);
+    let until = deadline + engine.settings.grace;
+    let mut turn = None;
+    let verdicts = loop {
+        let gathered = gather(&*engine.source, &image, &engine.settings.caps, &engine.memory, until).await;
+        let is_busy = gathered.failures.iter().any(|failure| failure.kind == FetchErrorKind::Busy);
+        let verdicts = judge(&engine, &snapshot, &image, &wanted, gathered).await;
+        let passed = verdicts.values().all(|verdict| matches!(verdict, Verdict::Passed(_)));
+        if passed || !is_busy || Instant::now() + BUSY_PAUSE >= deadline {
+            break verdicts;
+        }
+        // Memory is waited for with nothing held, so that two searches cannot wait for each other, and one
+        // after another, so that each finds some.
         tokio::time::sleep(BUSY_PAUSE).await;
-        gathered = gather(&*engine.source, &image, &engine.settings.caps, &engine.memory, until).await;
+        if turn.is_none() {
+            turn = engine.turns.acquire().await.ok();
+        }
+    };
+    for (requirement, verdict) in &verdicts {
+        engine.verdicts.keep(&image, *requirement, snapshot.trust.generation(), verdict);
     }
-    let found = image.clone();
-    let trust = Arc::clone(&snapshot.trust);
+    Arc::new(verdicts)
+}
+
+/// Step 5 on what step 4 found.
+async fn judge(
+    engine: &Engine,
+    snapshot: &Snapshot,
+    image: &PinnedImage,
+    wanted: &[Arc<Requirement>],
+    gathered: Gathered,
+) -> HashMap<RequirementId, Verdict> {
+    let (image, wanted, trust) = (image.clone(), wanted.to_vec(), Arc::clone(&snapshot.trust));
     // As many at a time as there are cores: more would only take more memory.
     let _core = engine.cores.acquire().await;
     // Milliseconds of cryptography, or more where there is much evidence: not on the threads that answer.
     let verdicts = tokio::task::spawn_blocking(move || {
-        let docket = Docket::new(&found, &gathered.evidence, &gathered.unreadable, &trust, Timestamp::now());
+        let docket = Docket::new(&image, &gathered.evidence, &gathered.unreadable, &trust, Timestamp::now());
         let mut verdicts = HashMap::new();
         for requirement in &wanted {
             let verdict = match docket.verify(requirement) {
@@ -369,9 +391,5 @@ async fn examine(
         }
         verdicts
     });
-    let verdicts = verdicts.await.unwrap_or_default();
-    for (requirement, verdict) in &verdicts {
-        engine.verdicts.keep(&image, *requirement, snapshot.trust.generation(), verdict);
-    }
-    Arc::new(verdicts)
+    verdicts.await.unwrap_or_default()
 }

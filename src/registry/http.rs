@@ -32,7 +32,7 @@ pub use stats::{HttpCounts, HttpStats};
 
 use self::{
     client::Clients,
-    exchange::{Target, Want},
+    exchange::{Place, Target, Want},
     host::{Directory, Host},
 };
 use super::{
@@ -134,7 +134,8 @@ impl HttpSource {
         let error = |kind| target.error(&want.url, kind);
         let Some(body) = answer.body else {
             // A place that the registry led to says nothing about what the registry has.
-            return if answer.status == 404 && !answer.left_registry {
+            let is_word = !matches!(answer.place, Place::Elsewhere | Place::SameQuestion { not_found: false });
+            return if answer.status == 404 && is_word {
                 Ok(None)
             } else {
                 Err(error(FetchErrorKind::Status(answer.status)))

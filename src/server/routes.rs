@@ -52,12 +52,14 @@ struct Webhook {
     metrics: Arc<Metrics>,
     limits: Limits,
     slots: Semaphore,
-    bodies: Semaphore,
+    bodies: [Semaphore; 2],
 }
 
-/// KiB of bodies that are held at the same time, so that callers cannot fill the memory. Reviews of real Pods
-/// have a few KiB.
-const BODIES_KIB: usize = 96 << 10;
+/// KiB of bodies that are held at the same time, so that callers cannot fill the memory: for what is small of them,
+/// and for what is not.
+const BODIES_KIB: usize = 48 << 10;
+/// Reviews of real Pods have a few KiB.
+const SMALL_BODY: usize = 256 << 10;
 
 /// Time for a body to arrive, whatever time the caller gives for the answer.
 const BODY_TIME: Duration = Duration::from_secs(3);
@@ -76,7 +78,7 @@ pub(super) fn webhook(engine: Arc<Engine>, metrics: Arc<Metrics>, limits: Limits
         metrics,
         limits,
         slots: Semaphore::new(limits.concurrent),
-        bodies: Semaphore::new(BODIES_KIB),
+        bodies: [Semaphore::new(BODIES_KIB), Semaphore::new(BODIES_KIB)],
     });
     let call = |phase| {
         post(move |State(webhook): State<Arc<Webhook>>, RawQuery(query): RawQuery, body: Body| async move {
@@ -148,21 +150,28 @@ impl Webhook {
         refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {max} bytes"))
     }
 
-    /// The body, and the room that it takes: taken as it arrives, so that a caller who sends nothing holds nothing.
-    async fn read(&self, body: Body) -> Result<(Bytes, SemaphorePermit<'_>), NoBody> {
+    /// The body, and the room that it takes: taken as it arrives, so that a caller who sends nothing holds nothing, and
+    /// from two stores, so that large bodies leave room for small ones.
+    async fn read(&self, body: Body) -> Result<(Bytes, [Option<SemaphorePermit<'_>>; 2]), NoBody> {
         let mut chunks = body.into_data_stream();
         let mut read = BytesMut::new();
-        let mut held: Option<SemaphorePermit<'_>> = None;
+        let mut held = [None, None];
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(NoBody::Broken)?;
             if read.len() + chunk.len() > self.limits.body_bytes {
                 return Err(NoBody::TooLarge);
             }
             let kib = u32::try_from(chunk.len().div_ceil(1_024)).unwrap_or(u32::MAX);
-            let more = self.bodies.try_acquire_many(kib).map_err(|_| NoBody::NoRoom)?;
-            match &mut held {
-                Some(held) => held.merge(more),
-                None => held = Some(more),
+            let store = usize::from(read.len() + chunk.len() > SMALL_BODY);
+            let more = if read.is_empty() {
+                // Who holds nothing may wait; who does could wait for one who waits for it.
+                self.bodies[store].acquire_many(kib).await.map_err(|_| NoBody::NoRoom)?
+            } else {
+                self.bodies[store].try_acquire_many(kib).map_err(|_| NoBody::NoRoom)?
+            };
+            match &mut held[store] {
+                Some(held) => SemaphorePermit::merge(held, more),
+                empty => *empty = Some(more),
             }
             if read.is_empty() {
                 // Nearly always the whole of it, and then it is not copied.
@@ -171,7 +180,6 @@ impl Webhook {
                 read.extend_from_slice(&chunk);
             }
         }
-        let held = held.map_or_else(|| self.bodies.try_acquire_many(0), Ok).map_err(|_| NoBody::NoRoom)?;
         Ok((read.freeze(), held))
     }
 

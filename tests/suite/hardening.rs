@@ -227,6 +227,20 @@ async fn a_404_behind_a_redirect_is_not_none() {
     }
 }
 
+/// `registry.k8s.io` answers nothing itself: what the place that it leads to says of the same question counts.
+#[tokio::test]
+async fn a_404_of_the_same_question_is_none() {
+    let other = Registry::launch(registry::Options::default());
+    let bench = Bench::with_allowed(vec![other.host().parse().unwrap()]);
+    let digest = bench.registry.push_image(PATH, "1", b"x");
+    let engine = bench.engine(&policy("p", COVERS));
+    let tag = format!("{}.sig", digest.replace(':', "-"));
+    let there = format!("{}/v2/elsewhere/app/manifests/{tag}", other.url());
+    bench.registry.inject(On::Path(format!("manifests/{tag}")), Fault::Redirect(there));
+    let decision = decide(&engine, &format!("ghcr.io/{PATH}@{digest}"), Phase::Validate).await;
+    assert_eq!(decision.code(), "SignatureMissing", "{}", decision.message());
+}
+
 /// Sizes that are only claimed take no memory: of the layer, and of the body of a request.
 #[tokio::test]
 async fn what_was_only_announced_takes_nothing() {

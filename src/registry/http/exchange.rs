@@ -59,8 +59,20 @@ pub(super) struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Option<Body>,
-    /// Whether it is not the registry's own, but of a place that it redirected to.
-    pub left_registry: bool,
+    /// Who gave it.
+    pub place: Place,
+}
+
+/// Who gave an answer. What a place that the registry redirected to says of the same question is the registry's word
+/// (`registry.k8s.io` answers nothing itself); a maintenance page says nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// The registry.
+    Registry,
+    /// Another host, asked for the same thing. With 404, whether it said so as a registry does.
+    SameQuestion { not_found: bool },
+    /// Something else.
+    Elsewhere,
 }
 
 /// What one request carries.
@@ -102,10 +114,17 @@ impl HttpSource {
     async fn ask_once(&self, target: &Target, want: &Want) -> Result<Answer, FetchError> {
         let mut hop = self.authorized(target, want).await?;
         let status = hop.response.status().as_u16();
+        let place = match hop.left_registry {
+            false => Place::Registry,
+            true if last_segments(&hop.url) == last_segments(&want.url) => {
+                Place::SameQuestion { not_found: status == 404 && says_not_found(&mut hop.response).await }
+            }
+            true => Place::Elsewhere,
+        };
         if status != 200 {
             let headers = std::mem::take(hop.response.headers_mut());
             drain(hop.response).await;
-            return Ok(Answer { status, headers, body: None, left_registry: hop.left_registry });
+            return Ok(Answer { status, headers, body: None, place });
         }
         let mut reading = want.call.held.reading();
         let charge = |bytes| reading.arrived(bytes * want.weight);
@@ -114,12 +133,7 @@ impl HttpSource {
             .map_err(|kind| target.error(&hop.url, kind))?;
         reading.keep();
         self.shared.stats.received(body.bytes.len());
-        Ok(Answer {
-            status,
-            headers: std::mem::take(hop.response.headers_mut()),
-            body: Some(body),
-            left_registry: hop.left_registry,
-        })
+        Ok(Answer { status, headers: std::mem::take(hop.response.headers_mut()), body: Some(body), place })
     }
 
     /// Sends the request with what the registry asks for: at first what it asked for last time.
@@ -149,10 +163,7 @@ impl HttpSource {
                     is_second_try = true;
                     drain(hop.response).await;
                 }
-                401 => {
-                    self.credentials.refused(&target.host.credentials);
-                    return Err(target.error(&hop.url, FetchErrorKind::Unauthorized(used())));
-                }
+                401 => return Err(target.error(&hop.url, FetchErrorKind::Unauthorized(used()))),
                 403 => return Err(target.error(&hop.url, FetchErrorKind::Forbidden(used()))),
                 429 => {
                     let pause = retry_after(hop.response.headers())
@@ -433,6 +444,31 @@ impl Target {
     pub(super) fn error(&self, url: &Url, kind: FetchErrorKind) -> FetchError {
         FetchError { endpoint: self.host.endpoint(url), kind }
     }
+}
+
+/// The last two segments of a path: `manifests` and the name, `referrers` and the digest.
+fn last_segments(url: &Url) -> Option<(&str, &str)> {
+    let (rest, name) = url.path().rsplit_once('/')?;
+    let (_, what) = rest.rsplit_once('/')?;
+    Some((what, name))
+}
+
+/// Whether a 404 has the body with which a registry says that it has no such thing (distribution-spec, "Error Codes").
+async fn says_not_found(response: &mut Response) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Errors {
+        errors: Vec<Error>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Error {
+        code: String,
+    }
+    const MAX_BYTES: u64 = 16 << 10;
+    let Ok(body) = body::read(response, MAX_BYTES, None, |_| Ok(())).await else { return false };
+    serde_json::from_slice::<Errors>(&body.bytes).is_ok_and(|body| {
+        let known = |error: &Error| matches!(error.code.as_str(), "MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "NOT_FOUND");
+        body.errors.iter().any(known)
+    })
 }
 
 /// Makes a host forget how it asked for credentials, unless told to keep it: also when a deadline ends the

@@ -9,7 +9,12 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::{HttpSource, exchange::Want, link, redirect::same_origin};
+use super::{
+    HttpSource,
+    exchange::{Place, Want},
+    link,
+    redirect::same_origin,
+};
 use crate::{
     image::{Digest, Repository},
     registry::{Call, Descriptor, FetchError, FetchErrorKind, Referrers},
@@ -48,10 +53,12 @@ impl HttpSource {
             let body = match answer.body {
                 Some(body) if is_index(&answer.headers) => body,
                 // Only the first page tells whether there is such an API.
-                None if answer.left_registry || !matches!(answer.status, 400 | 404 | 405 | 406) => {
+                None if answer.place == Place::Elsewhere || !matches!(answer.status, 400 | 404 | 405 | 406) => {
                     return Err(error(FetchErrorKind::Status(answer.status)));
                 }
-                _ if answer.left_registry => return Err(protocol("a redirect led to what is not an index".to_owned())),
+                _ if answer.place == Place::Elsewhere => {
+                    return Err(protocol("a redirect led to what is not an index".to_owned()));
+                }
                 _ if page == 0 => return Ok(Referrers::Unsupported),
                 _ => return Err(protocol(format!("page {} of the referrers is not an index", page + 1))),
             };
