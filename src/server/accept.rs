@@ -26,7 +26,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Time for the head of a request, which on a kept connection runs from the end of the one before. API servers
 /// call over HTTP/1.1 and give idle connections up after 90 s (Kubernetes' `SetTransportDefaults`): they must be
 /// the ones who close, for a call that crosses our close on its way is not sent again, and fails.
-const HEADERS: Duration = Duration::from_secs(120);
+const HEADERS: Duration = Duration::from_mins(2);
 /// Most connections at a time. An API server uses a handful.
 const MAX_CONNECTIONS: usize = 4_096;
 /// Most streams of one HTTP/2 connection at a time.
