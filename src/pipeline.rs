@@ -41,8 +41,8 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// Most bytes of cached verdicts.
     pub cache_bytes: u64,
-    /// Bytes of manifests and evidence that are held at the same time, a quarter of it for one image. Verification may take sixteen times as much
-    /// for a moment, of what it looks at just then.
+    /// Bytes of manifests and evidence that are held at the same time, a quarter of it for one image. Verification may
+    /// take sixteen times as much for a moment, of what it looks at just then.
     pub evidence_bytes: u64,
     /// Images that are verified at the same time; more are answered as overload.
     pub max_flights: usize,

@@ -69,14 +69,17 @@ pub async fn gather(
     for piece in [signatures, attestations, referrers].into_iter().flatten() {
         match piece {
             // The same thing twice, under a tag and as a referrer.
-            Piece::Evidence(what, _) if !seen.insert(what.clone()) => {}
+            Piece::Evidence(what, _) if seen.contains(&what) => {}
             Piece::Evidence(..) if evidence.len() == caps.pieces => {
                 let kind =
                     FetchErrorKind::TooMany { what: "pieces of evidence", found: caps.pieces + 1, max: caps.pieces };
                 failures.push(search.failure(kind));
                 break;
             }
-            Piece::Evidence(_, found) => evidence.push(*found),
+            Piece::Evidence(what, found) => {
+                seen.insert(what);
+                evidence.push(*found);
+            }
             Piece::Unreadable(piece) => unreadable.push(piece),
             Piece::Failure(failure) => failures.push(failure),
         }
@@ -108,27 +111,26 @@ impl Search<'_> {
         FetchError { endpoint: self.image.to_string(), kind }
     }
 
-    /// A manifest, within the memory that is left.
+    /// A manifest, a few at a time.
     async fn fetch_manifest(&self, pointer: &Pointer) -> Result<Option<Manifest>, FetchError> {
         let _slot = self.slots.acquire().await;
         self.source.manifest(&self.image.repository, pointer, &self.call).await
     }
 
     fn entries(&self, manifest: &Manifest, max: usize) -> Result<Entries, FetchError> {
-        let what = |error: String| self.failure(FetchErrorKind::Protocol(format!("{}: {error}", manifest.digest)));
-        let (entries, unreadable) = manifest.entries().map_err(|error| what(error.to_string()))?;
+        let unusable = |error: String| self.failure(FetchErrorKind::Protocol(format!("{}: {error}", manifest.digest)));
+        let (entries, unreadable) = manifest.entries().map_err(|error| unusable(error.to_string()))?;
         if unreadable > 0 {
-            return Err(what(format!("{unreadable} of its descriptors cannot be read")));
+            return Err(unusable(format!("{unreadable} of its descriptors cannot be read")));
         }
-        match &entries {
-            Entries::Layers(list) if list.len() > max => {
-                Err(self.failure(FetchErrorKind::TooMany { what: "layers", found: list.len(), max }))
-            }
-            Entries::Manifests(list) if list.len() > max => {
-                Err(self.failure(FetchErrorKind::TooMany { what: "referrers", found: list.len(), max }))
-            }
-            _ => Ok(entries),
+        let (what, found) = match &entries {
+            Entries::Layers(list) => ("layers", list.len()),
+            Entries::Manifests(list) => ("referrers", list.len()),
+        };
+        if found > max {
+            return Err(self.failure(FetchErrorKind::TooMany { what, found, max }));
         }
+        Ok(entries)
     }
 
     /// What the legacy tag `sha256-<hex><suffix>` points to.
